@@ -1,0 +1,143 @@
+"""Writes the pages that are made from the code: command line, configurations, symbols, the index of errors.
+
+python docs/generate.py            # write them
+python docs/generate.py --check    # exit 1 if a committed page is stale (a test does the same)
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+SOURCE = DOCS.parent / "src" / "unweave"
+COMMANDS = (
+    (),
+    ("study",),
+    ("collect",),
+    ("report",),
+    ("zoo",),
+    ("zoo", "list"),
+    ("zoo", "train"),
+)
+CONFIGS = (
+    ("unweave.study.config", "StudyConfig", "`unweave study config.toml`"),
+    ("unweave.probing.config", "ProbeConfig", "keyword arguments of `uw.probing.sweep` and `sweep_many`"),
+    ("unweave.activations.collect", "CollectOptions", "keyword arguments of `uw.collect`"),
+)
+ERRORS = (
+    "UnweaveError",
+    "InputError",
+    "UnknownName",
+    "DataError",
+    "StoreError",
+    "FingerprintError",
+    "MissingPackage",
+    "Interrupted",
+)
+
+
+def main() -> int:
+    pages = {
+        "cli.md": command_line(),
+        "config.md": configurations(),
+        "symbols.md": symbols(),
+        "errors/index.md": error_index(),
+    }
+    stale = [name for name, text in pages.items() if not same(DOCS / name, text)]
+    if "--check" in sys.argv:
+        if stale:
+            sys.stderr.write(f"stale: {', '.join(stale)}; run `python docs/generate.py`\n")
+        return 1 if stale else 0
+    for name, text in pages.items():
+        (DOCS / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+def same(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == text
+
+
+def command_line() -> str:
+    """The help of every command, as a terminal of 100 columns shows it."""
+    parts = ["# Command line\n", "Made by `docs/generate.py` from the commands themselves.\n"]
+    environment = {**os.environ, "COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
+    for command in COMMANDS:
+        runner = "import sys; from unweave.cli.main import main; sys.argv[0] = 'unweave'; main()"
+        call = [sys.executable, "-c", runner, *command, "--help"]
+        text = subprocess.run(call, check=True, capture_output=True, text=True, env=environment).stdout
+        plain = "\n".join(line.rstrip() for line in text.strip().splitlines())
+        parts.append(f"## {' '.join(('unweave', *command))}\n\n```text\n{plain}\n```\n")
+    return "\n".join(parts)
+
+
+def configurations() -> str:
+    """A table of every configuration: key, type, default, meaning."""
+    import importlib
+
+    parts = [
+        "# Configurations\n",
+        "Made by `docs/generate.py`. Unknown keys are refused, with the nearest valid one.\n",
+    ]
+    for module, name, used in CONFIGS:
+        kind = getattr(importlib.import_module(module), name)
+        parts.append(f"## {name}\n\n{kind.__doc__}\n\nUsed by {used}.\n")
+        rows = ["| key | default | meaning |", "|---|---|---|"]
+        for key, field in kind.model_fields.items():
+            rows.append(f"| `{key}` | `{field.default!r}` | {field.description or ''} |")
+        parts.append("\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def symbols() -> str:
+    """All symbols tables of the code on one page, each row with the file and line where its name stands."""
+    rows = ["| code | paper | shape | meaning, unit | source | file |", "|---|---|---|---|---|---|"]
+    for path in sorted(SOURCE.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        head = ast.get_docstring(ast.parse(text)) or ""
+        if "| code | paper |" not in head:
+            continue
+        lines = text.splitlines()
+        first = next(number for number, line in enumerate(lines, 1) if number > 1 and line.rstrip().startswith('"""'))
+        table = head[head.index("| code | paper |") :].splitlines()[2:]
+        for row in table:
+            if not row.startswith("|"):
+                break
+            name = re.search(r"`(\w+)", row)
+            place = next(
+                (number for number, line in enumerate(lines, 1) if number > first and re.search(rf"\b{name[1]}\b", line)),
+                None,
+            )  # fmt: skip
+            if place is None:
+                raise SystemExit(f"{path}: {name[1]} stands in the symbols table but not in the code")
+            where = path.relative_to(SOURCE.parent).as_posix()
+            rows.append(f"{row.rstrip().rstrip('|').rstrip()} | `{where}` {place} |")
+    intro = (
+        "Made by `docs/generate.py` from the tables at the head of each file with a formula. The same letter in two"
+        " papers has two rows; row vectors throughout (`z = h @ R`)."
+    )
+    return f"# Symbols\n\n{intro}\n\n" + "\n".join(rows) + "\n"
+
+
+def error_index() -> str:
+    """One line an error class, with its page."""
+    from unweave import errors
+
+    rows = ["| error | exit code | what it says |", "|---|---|---|"]
+    for name in ERRORS:
+        first = (getattr(errors, name).__doc__ or "").splitlines()[0]
+        rows.append(f"| [{name}]({name}.md) | {130 if name == 'Interrupted' else 2} | {first} |")
+    intro = (
+        "Every error has one line in three parts: what was wrong, what was got, what to do. The command line prints that"
+        " line and nothing else; `--debug` adds the traceback. Anything that is none of these is a bug of ours (exit"
+        " code 1)."
+    )
+    return f"# Errors\n\n{intro}\n\n" + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Activations on disk: collecting them, reading them back, and the labels of their rows."""

@@ -1,0 +1,89 @@
+"""`unweave zoo`: the bundled models."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unweave.cli.options import Debug, Json, Quiet
+
+HELP = """The bundled models: small, trained by this project, with their recipes.
+
+\b
+    unweave zoo list
+"""
+
+zoo = typer.Typer(
+    help=HELP,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+LIST_HELP = """Show the bundled models and what is known about them.
+
+\b
+    unweave zoo list
+"""
+TRAIN_HELP = """Train a bundled model again, from the text that this Python carries.
+
+\b
+    unweave zoo train docs --out my-docs
+
+It takes most of an hour on two cores. The result is not equal to the bit: text and arithmetic depend on the
+Python and the machine.
+"""
+
+
+def list_models(json: Json = False, debug: Debug = False) -> None:
+    """Placeholder, replaced by LIST_HELP."""
+    from unweave.models.zoo import ALIASES, facts, names
+
+    known = {name: facts(name) for name in names()}
+    if json:
+        typer.echo(
+            jsonlib.dumps(
+                {"models": [{"source": f"zoo:{name}", **known[name]} for name in known], "aliases": dict(ALIASES)}
+            )
+        )
+        return
+    short = {full: alias for alias, full in ALIASES.items()}
+    for name, found in known.items():
+        alias = f" (also zoo:{short[name]})" if name in short else ""
+        typer.echo(
+            f"zoo:{name}{alias}: {found['parameters']:,} parameters, held-out loss {found['loss_nats_a_token']:.3f}"
+            f" nats a token (5-gram: {found['loss_5gram_nats_a_token']:.3f})"
+        )
+
+
+def train(
+    name: Annotated[str, typer.Argument(help="Name of the model, such as docs.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the new model.")],
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Placeholder, replaced by TRAIN_HELP."""
+    from unweave.cli.progress import listener
+    from unweave.errors import InputError, unknown_name
+    from unweave.models.zoo import ALIASES
+    from unweave.models.zoo.recipe import RECIPES
+    from unweave.models.zoo.recipe import train as train_model
+
+    full = ALIASES.get(name, name)
+    if full not in RECIPES:
+        raise unknown_name("zoo model", name, [*ALIASES, *RECIPES])
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty: choose another directory")
+    found = train_model(RECIPES[full], out, progress=listener(quiet=quiet))
+    summary = {key: found[key] for key in ("name", "parameters", "loss_nats_a_token", "loss_5gram_nats_a_token")}
+    typer.echo(
+        jsonlib.dumps(summary) if json else f"{out}: " + ", ".join(f"{key} {value}" for key, value in summary.items())
+    )
+
+
+list_models.__doc__, train.__doc__ = LIST_HELP, TRAIN_HELP
+zoo.command("list")(list_models)
+zoo.command("train")(train)

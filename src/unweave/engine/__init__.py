@@ -1,0 +1,1 @@
+"""Where work runs. `local` runs units on the threads of this process."""

@@ -1,0 +1,9 @@
+"""Tests of what a representation does: interventions with controls and intervals."""
+
+from unweave.evals.ablation import Ablation as Ablation
+from unweave.evals.ablation import ablate as ablate
+from unweave.evals.ablation import unit_means as unit_means
+from unweave.evals.effects import Effects as Effects
+from unweave.evals.effects import PlainRun as PlainRun
+from unweave.evals.effects import effects_of as effects_of
+from unweave.evals.effects import plain_run as plain_run

@@ -1,0 +1,165 @@
+"""The inside of a block as steps between sites, so that any part of it can be run as a function of what it starts from.
+
+Each step computes one component from others of the same block. Evaluation works backwards from what is wanted and stops
+at what is given; a component that leads to nothing given is a missing path, and its name says what the start lacks.
+
+| component | pre-norm | post-norm |
+|---|---|---|
+| `ln1` | norm(resid_pre) | - |
+| `attn_z` | attention(ln1), before the output matrix | attention(resid_pre), before the output matrix |
+| `attn_out` | attn_z @ W_O + b_O | same |
+| `resid_mid` | resid_pre + attn_out | norm(resid_pre + attn_out) |
+| `ln2` | norm(resid_mid) | - |
+| `mlp_act` | act(ln2 @ W_in + b_in), gated or not | act(resid_mid @ W_in + b_in) |
+| `mlp_out` | mlp_act @ W_out + b_out | same |
+| `resid_post` | resid_mid + mlp_out | norm(resid_mid + mlp_out) |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unweave.errors import InputError
+from unweave.models.families import Family
+from unweave.models.points import blocks_of, body_of, matrix_shape
+from unweave.site import Site
+
+Context = Mapping[int, tuple[tuple[Any, ...], dict[str, Any]]]
+"""Block -> what its attention takes besides hidden states: mask, positions, rotary tables."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step:
+    """How a component comes from others."""
+
+    kind: str
+    """`linear`, `norm`, `mlp`, `attention`: which closed forms hold."""
+    parents: tuple[str, ...]
+    run: Callable[..., Tensor]
+    """(block, layer, context, *parent values) -> value."""
+
+
+def evaluate(module: nn.Module, family: Family, given: Mapping[Site, Tensor], wanted: Site, context: Context) -> Tensor:
+    """The value of a site computed from given ones, heads side by side.
+
+    Raises:
+        InputError: A path to `wanted` starts upstream of what is given; its name is in the message.
+    """
+    known = dict(given)
+    for site, step in order(module, family, frozenset(given), wanted):
+        owner = module if site.layer is None else blocks_of(module, family)[site.layer]
+        known[site] = step.run(owner, site.layer, context, *(known[Site(parent)] for parent in step.parents))
+    return known[wanted]
+
+
+def order(module: nn.Module, family: Family, given: frozenset[Site], wanted: Site) -> list[tuple[Site, Step]]:
+    """The steps from the given sites to the wanted one, in the order to take them; each once.
+
+    Raises:
+        InputError: As `evaluate`.
+    """
+    planned: dict[Site, Step] = {}
+
+    def visit(site: Site) -> None:
+        if site in given or site in planned:
+            return
+        step = _step(module, family, site)
+        if step is None:
+            raise InputError(
+                f"{wanted} depends on {site}, which the start ({', '.join(sorted(given))}) does not determine: add that"
+                " path to the start of the section"
+            )
+        for parent in step.parents:
+            visit(Site(parent))
+        planned[site] = step
+
+    visit(wanted)
+    return list(planned.items())
+
+
+def attention_modules(module: nn.Module, family: Family) -> list[nn.Module]:
+    """The module that mixes positions in each block."""
+    return [block.get_submodule(family.attention) for block in blocks_of(module, family)]
+
+
+def _step(module: nn.Module, family: Family, site: Site) -> Step | None:
+    """How a site comes from others; None where the blocks begin."""
+    if site.layer is None:
+        return _outside(family, f"blocks.{len(blocks_of(module, family)) - 1}.resid_post").get(site)
+    if site.component != "resid_pre":
+        return _inside(family, f"blocks.{site.layer}").get(site.component)
+    if site.layer == 0:
+        return None
+    return Step(kind="linear", parents=(f"blocks.{site.layer - 1}.resid_post",), run=lambda _b, _l, _c, x: x)
+
+
+def _outside(family: Family, last: str) -> dict[str, Step]:
+    if "final_norm" not in family.others:
+        return {}
+    norm, head = family.others["final_norm"], family.head
+    steps = {
+        "final_norm": Step(kind="norm", parents=(last,), run=lambda m, _l, _c, x: body_of(m).get_submodule(norm)(x))
+    }
+    if head is not None:
+        steps["logits"] = Step(
+            kind="linear", parents=("final_norm",), run=lambda m, _l, _c, x: m.get_submodule(head)(x)
+        )
+    return steps
+
+
+def _inside(family: Family, block: str) -> dict[str, Step]:
+    def step(kind: str, run: Callable[..., Tensor], *parents: str) -> Step:
+        return Step(kind=kind, parents=tuple(f"{block}.{parent}" for parent in parents), run=run)
+
+    pre = family.norm == "pre"
+    after_sum = "linear" if pre else "norm"
+    steps = {
+        "attn_z": step("attention", _heads(family), "ln1" if pre else "resid_pre"),
+        "attn_out": step("linear", _submodule(family.attention_matrix), "attn_z"),
+        "resid_mid": step(after_sum, _sum(family.attention_norm), "resid_pre", "attn_out"),
+        "mlp_act": step("mlp", lambda b, _l, _c, x: family.neurons(b, x), "ln2" if pre else "resid_mid"),
+        "mlp_out": step("linear", _submodule(family.mlp_matrix), "mlp_act"),
+        "resid_post": step(after_sum, _sum(family.mlp_norm), "resid_mid", "mlp_out"),
+    }
+    if pre:
+        steps["ln1"] = step("norm", _submodule(family.components["ln1"]), "resid_pre")
+        steps["ln2"] = step("norm", _submodule(family.components["ln2"]), "resid_mid")
+    return steps
+
+
+def _submodule(path: str) -> Callable[..., Tensor]:
+    return lambda block, _layer, _context, x: block.get_submodule(path)(x)
+
+
+def _sum(norm: str | None) -> Callable[..., Tensor]:
+    def run(block: nn.Module, _layer: int, _context: Context, stream: Tensor, added: Tensor) -> Tensor:
+        total = stream + added
+        return total if norm is None else block.get_submodule(norm)(total)
+
+    return run
+
+
+def _heads(family: Family) -> Callable[..., Tensor]:
+    """Attention up to its output matrix: the model's own module, with that matrix replaced by the identity where it
+    lies inside.
+    """
+    inner = family.attention_matrix.removeprefix(family.attention + ".")
+
+    def run(block: nn.Module, layer: int, context: Context, x: Tensor) -> Tensor:
+        attention = block.get_submodule(family.attention)
+        args, kwargs = context[layer]
+        if inner == family.attention_matrix:
+            return attention(x, *args, **kwargs)[0]
+        matrix = attention.get_submodule(inner)
+        width = matrix_shape(matrix)[0]
+        identity = {f"{inner}.weight": torch.eye(width, dtype=x.dtype, device=x.device)}
+        if matrix.bias is not None:
+            identity[f"{inner}.bias"] = torch.zeros(width, dtype=x.dtype, device=x.device)
+        return torch.func.functional_call(attention, identity, (x, *args), kwargs)[0]
+
+    return run

@@ -1,0 +1,9 @@
+"""Sparse probes: which few units of a site encode a feature, with held-out scores, intervals and controls."""
+
+from unweave.probing.config import ProbeConfig as ProbeConfig
+from unweave.probing.ranking import SELECTORS as SELECTORS
+from unweave.probing.ranking import rank as rank
+from unweave.probing.result import ProbeSweep as ProbeSweep
+from unweave.probing.result import ProbeTable as ProbeTable
+from unweave.probing.sweep import sweep as sweep
+from unweave.probing.sweep_many import sweep_many as sweep_many

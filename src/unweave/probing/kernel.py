@@ -1,0 +1,192 @@
+"""Probes of one feature on one matrix: rank, refit, score on held-out groups; the true labels and all shuffles in the
+same batch.
+
+sparse probe = selector + ridge-logistic refit + held-out scores. The control runs the whole of it on shuffled labels,
+selection included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from unweave.probing.config import ProbeConfig
+from unweave.probing.ranking import LIVE, best_columns, scores_and_live
+from unweave.probing.result import Probe
+from unweave.tensors.estimate import Estimate
+from unweave.tensors.logistic import LogisticFits, balanced_weights, fit_many
+from unweave.tensors.resampling import ratio_intervals
+from unweave.tensors.scores import Confusion, auc, confusion, f1, f1_parts, mcc, precision, recall
+from unweave.tensors.splits import Grouping
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """Labels of the rows that a feature uses, their groups and which of them are held out."""
+
+    labels: Bool[np.ndarray, " n"]
+    groups: Grouping
+    names: tuple[int, ...]
+    """What the caller calls each group."""
+    held_out: Bool[np.ndarray, " n"]
+
+
+def probe_all(
+    rows: Float[Tensor, "n d"],
+    problem: Problem,
+    config: ProbeConfig,
+    *,
+    labellings: Bool[np.ndarray, "m n"] | None = None,
+    order: Int[Tensor, "m k"] | None = None,
+) -> list[Probe]:
+    """A probe for every k that the live columns allow.
+
+    Args:
+        rows: Activations of the rows that the feature uses.
+        problem: Their labels.
+        config: Settings.
+        labellings: `all_labellings(problem, config)`, if it is there already.
+        order: The ranked columns of each labelling, if they are there already: many features rank together.
+    """
+    labellings = all_labellings(problem, config) if labellings is None else labellings
+    train = torch.from_numpy(~problem.held_out)
+    if order is None:
+        masks = torch.from_numpy(labellings[:, ~problem.held_out].T.astype(np.float64))
+        found, live = scores_and_live(rows[train], masks, torch.ones_like(masks), config.selector)
+        order = best_columns(found, live, max(config.ks))
+    fitting = [k for k in config.ks if k <= order.shape[1]]
+    if not fitting:
+        return []
+    columns = torch.unique(order)
+    chosen = rows[:, columns].double()
+    mean = chosen[train].mean(0)
+    sd = chosen[train].std(0, unbiased=False).clamp_min(LIVE)
+    standard = (chosen - mean) / sd
+    places = torch.searchsorted(columns, order.contiguous())
+    probes = []
+    for k in fitting:
+        fits = _refit(standard[train], labellings[:, ~problem.held_out], places[:, :k], config.lam)
+        test_scores = _scores(standard[~train], places[:, :k], fits)
+        probes.append(
+            _measured(
+                k,
+                problem,
+                labellings,
+                test_scores,
+                fits,
+                order[0, :k],
+                (mean[places[0, :k]], sd[places[0, :k]]),
+                config,
+            )
+        )
+    return probes
+
+
+def all_labellings(problem: Problem, config: ProbeConfig) -> Bool[np.ndarray, "m n"]:
+    """The true labels and their shuffles, one a row."""
+    return np.stack([problem.labels, *shuffled(problem, config.shuffles, config.seed)])
+
+
+def shuffled(problem: Problem, count: int, seed: int) -> list[Bool[np.ndarray, " n"]]:
+    """Label shuffles that keep each group's share: within groups, or over groups where labels are constant in every
+    group.
+    """
+    rng = np.random.default_rng([seed, 1])
+    constant = _constant_in_groups(problem)
+    draws = []
+    for _ in range(count):
+        if constant is not None:
+            draws.append(rng.permutation(constant)[problem.groups.codes])
+        else:
+            order = np.lexsort((rng.random(len(problem.labels)), problem.groups.codes))
+            settled = np.argsort(problem.groups.codes, kind="stable")
+            labels = np.empty_like(problem.labels)
+            labels[settled] = problem.labels[order]
+            draws.append(labels)
+    return draws
+
+
+def _constant_in_groups(problem: Problem) -> Bool[np.ndarray, " g"] | None:
+    """The label of each group, or None if a group has both."""
+    positives = np.bincount(problem.groups.codes, weights=problem.labels, minlength=problem.groups.count)
+    sizes = np.bincount(problem.groups.codes, minlength=problem.groups.count)
+    return positives > 0 if bool(((positives == 0) | (positives == sizes)).all()) else None
+
+
+def _refit(rows: Tensor, labellings: np.ndarray, supports: Tensor, lam: float) -> LogisticFits:
+    signs = torch.from_numpy(np.where(labellings, 1.0, -1.0))
+    weights = balanced_weights(signs, torch.ones_like(signs, dtype=torch.bool))
+    return fit_many(rows, signs, weights, supports, lam=lam)
+
+
+def _scores(rows: Tensor, supports: Tensor, fits: LogisticFits) -> Float[np.ndarray, "m n"]:
+    chosen = rows[:, supports.flatten()].reshape(len(rows), *supports.shape)
+    return (torch.einsum("npk,pk->pn", chosen, fits.coef) + fits.bias[:, None]).numpy()
+
+
+def _measured(
+    k: int,
+    problem: Problem,
+    labellings: np.ndarray,
+    test_scores: np.ndarray,
+    fits: LogisticFits,
+    support: Tensor,
+    scale: tuple[Tensor, Tensor],
+    config: ProbeConfig,
+) -> Probe:
+    test = problem.held_out
+    present, codes = np.unique(problem.groups.codes[test], return_inverse=True)
+    codes, counts = codes.reshape(-1), len(present)
+    tables = [
+        confusion(labels[test], score > 0, codes, counts) for labels, score in zip(labellings, test_scores, strict=True)
+    ]
+    control = [float(f1(table.total())) for table in tables[1:]]
+    total = tables[0].total()
+    truth = labellings[0][test]
+    return Probe(
+        k=k,
+        support=tuple(support.tolist()),
+        coef=tuple(fits.coef[0].tolist()),
+        bias=float(fits.bias[0]),
+        mean=tuple(scale[0].tolist()),
+        sd=tuple(scale[1].tolist()),
+        f1=_f1_estimate(tables[0], control, len(truth), config),
+        mcc=float(mcc(total)),
+        auc=auc(truth, test_scores[0]) if 0 < truth.sum() < len(truth) else float("nan"),
+        precision=float(precision(total)),
+        recall=float(recall(total)),
+        positive_rate=float(truth.mean()),
+        converged=bool(fits.converged.all()),
+        separable=bool(fits.separable[0]),
+        gap=float(fits.gap[0]) / len(problem.labels[~test]),
+        n_train=int((~test).sum()),
+        groups=tuple(problem.names[group] for group in present.tolist()),
+        counts=tuple(zip(tables[0].tp.tolist(), tables[0].fp.tolist(), tables[0].fn.tolist(), strict=True)),
+    )
+
+
+def _f1_estimate(table: Confusion, control: list[float], rows: int, config: ProbeConfig) -> Estimate:
+    top, bottom = f1_parts(table)
+    intervals = ratio_intervals(
+        top[:, None].astype(float),
+        bottom[:, None].astype(float),
+        seed=config.seed,
+        draws=config.bootstrap,
+        bounds=(0.0, 1.0),
+    )
+    value = float(np.nan_to_num(intervals.value[0]))
+    return Estimate(
+        value=value,
+        low=float(intervals.low[0]),
+        high=float(intervals.high[0]),
+        n=rows,
+        n_groups=len(top),
+        control=float(np.mean(control)) if control else None,
+        p_value=(1 + sum(draw >= value for draw in control)) / (1 + len(control)) if control else None,
+        seed=config.seed,
+        warnings=intervals.warnings,
+    )

@@ -1,0 +1,168 @@
+"""What a sweep gives: probes with held-out estimates, as records that save, print and predict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from unweave.errors import InputError
+from unweave.probing.config import ProbeConfig
+from unweave.tensors.arrays import as_matrix
+from unweave.tensors.estimate import Estimate
+from unweave.tensors.scores import all_positive_f1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One sparse probe and how it does on held-out groups."""
+
+    k: int
+    """Units it uses."""
+    support: tuple[int, ...]
+    """Which, best first."""
+    coef: tuple[float, ...]
+    """Per standard deviation of the unit over the training rows."""
+    bias: float
+    mean: tuple[float, ...]
+    """Of the units over the training rows."""
+    sd: tuple[float, ...]
+    """Of the units over the training rows."""
+    f1: Estimate
+    """F1 at the threshold of balanced classes; its control is the mean over label shuffles."""
+    mcc: float
+    auc: float
+    """NaN if the held-out rows have one class."""
+    precision: float
+    recall: float
+    positive_rate: float
+    """Share of positives among the held-out rows."""
+    converged: bool
+    """Whether every fit, shuffles included, has a duality gap below 1e-6 a row."""
+    separable: bool
+    """Whether the training rows are all on their side."""
+    gap: float
+    """Duality gap of the fit, a row."""
+    n_train: int
+    groups: tuple[int, ...] = ()
+    """The held-out groups."""
+    counts: tuple[tuple[int, int, int], ...] = ()
+    """True positives, false positives and false negatives in each of them."""
+
+    def row(self) -> dict[str, Any]:
+        """The probe as one row of a table."""
+        return {
+            "k": self.k,
+            "support": list(self.support),
+            "coef": list(self.coef),
+            "bias": self.bias,
+            "f1": self.f1.value,
+            "f1_low": self.f1.low,
+            "f1_high": self.f1.high,
+            "control_f1": self.f1.control,
+            "p_value": self.f1.p_value,
+            "all_positive_f1": all_positive_f1(self.positive_rate),
+            "mcc": self.mcc,
+            "auc": self.auc,
+            "precision": self.precision,
+            "recall": self.recall,
+            "positive_rate": self.positive_rate,
+            "converged": self.converged,
+            "gap": self.gap,
+            "n_train": self.n_train,
+            "n_test": self.f1.n,
+            "n_groups": self.f1.n_groups,
+        }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProbeSweep:
+    """The probes of one feature on one matrix, one for each k."""
+
+    probes: tuple[Probe, ...]
+    labels: tuple[Any, Any]
+    """How `y` spells negative and positive."""
+    width: int
+    config: ProbeConfig
+    seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    def table(self) -> list[dict[str, Any]]:
+        """One dictionary a k: support, scores with interval, controls, certificates."""
+        return [probe.row() for probe in self.probes]
+
+    def probe(self, k: int) -> Probe:
+        """The probe with k units.
+
+        Raises:
+            InputError: No such k in the sweep.
+        """
+        for probe in self.probes:
+            if probe.k == k:
+                return probe
+        raise InputError(f"no probe with k = {k}: the sweep has {[probe.k for probe in self.probes]}")
+
+    def scores(self, X: Any, k: int) -> np.ndarray:
+        """The score of every row, positive for the positive class."""
+        rows = as_matrix(X, name="X")
+        if rows.shape[1] != self.width:
+            raise InputError(f"X is {tuple(rows.shape)} but the probes were fitted on width {self.width}")
+        probe = self.probe(k)
+        columns = rows[:, list(probe.support)].double()
+        standard = (columns - torch.tensor(probe.mean, dtype=torch.float64)) / torch.tensor(
+            probe.sd, dtype=torch.float64
+        )
+        return (standard @ torch.tensor(probe.coef, dtype=torch.float64) + probe.bias).numpy()
+
+    def predict(self, X: Any, k: int) -> np.ndarray:
+        """The label of every row, spelt as in `y`."""
+        negative, positive = self.labels
+        return np.where(self.scores(X, k) > 0, positive, negative)
+
+    def __repr__(self) -> str:
+        """F1 by k."""
+        shown = ", ".join(
+            f"k={probe.k}: {probe.f1.value:.3f} [{probe.f1.low:.3f}, {probe.f1.high:.3f}]" for probe in self.probes
+        )
+        return f"ProbeSweep(F1 {shown})"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProbeTable:
+    """The probes of many features at many sites, all on one split of the documents."""
+
+    sweeps: Mapping[tuple[str, str], ProbeSweep]
+    """(feature, site) -> sweep."""
+    skipped: Mapping[str, str]
+    """Feature -> why it was not probed."""
+    notes: Mapping[str, str]
+    """Feature -> what a reader must know."""
+    held_out: tuple[int, ...]
+    """Documents that no probe was fitted on."""
+    config: ProbeConfig
+    basis: str = "neurons"
+    """The units that were probed."""
+    seconds: float | None = None
+
+    def table(self) -> list[dict[str, Any]]:
+        """One dictionary for each feature, site and k."""
+        return [
+            {"feature": feature, "site": site, "basis": self.basis, **row}
+            for (feature, site), found in self.sweeps.items()
+            for row in found.table()
+        ]
+
+    def features(self) -> list[str]:
+        """The features that were probed."""
+        return list(dict.fromkeys(feature for feature, _ in self.sweeps))
+
+    def __repr__(self) -> str:
+        """Features, sites and skipped ones."""
+        sites = len({site for _, site in self.sweeps})
+        return (
+            f"ProbeTable({len(self.features())} features x {sites} sites, {len(self.skipped)} skipped, basis"
+            f" {self.basis})"
+        )

@@ -1,0 +1,205 @@
+"""`sweep_many`: sparse probes of many features at many sites of a store, each site read once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unweave.activations.labels import LabelledFeature, groups_of, pooled
+from unweave.activations.store import ActivationStore
+from unweave.config import config_from
+from unweave.engine.local import map_units
+from unweave.errors import FingerprintError, InputError
+from unweave.features.featurizer import Featurizer
+from unweave.log import SILENT, Progress
+from unweave.probing.config import ProbeConfig
+from unweave.probing.kernel import Problem, all_labellings, probe_all
+from unweave.probing.ranking import best_columns, scores_and_live
+from unweave.probing.result import ProbeSweep, ProbeTable
+from unweave.probing.sampling import Sample, draw
+from unweave.site import Site
+from unweave.tensors.splits import grouping
+
+
+def sweep_many(
+    store: ActivationStore,
+    features: Sequence[LabelledFeature],
+    *,
+    sites: Any = "*",
+    featurizer: Featurizer | None = None,
+    ks: tuple[int, ...] = (1, 2, 4, 8, 16),
+    seed: int = 0,
+    selector: str = "std_mean_diff",
+    lam: float = 1.0,
+    test: float = 0.3,
+    shuffles: int = 20,
+    bootstrap: int = 2000,
+    rows: int = 10_000,
+    workers: int | None = None,
+    progress: Progress = SILENT,
+) -> ProbeTable:
+    """Probes for each feature at each site, all on one split of the documents.
+
+    Args:
+        store: The activations.
+        features: From `read_labels` or `token_string_features`.
+        sites: Names or patterns among the store's sites.
+        featurizer: Probe its units instead of the neurons, at its own site; the sites must then be that one.
+        ks: As in `sweep`, and so are `seed`, `selector`, `lam`, `test`, `shuffles` and `bootstrap`.
+        seed: See `sweep`; also of the sampling of rows.
+        selector: See `sweep`.
+        lam: See `sweep`.
+        test: See `sweep`.
+        shuffles: See `sweep`.
+        bootstrap: See `sweep`.
+        rows: Most labelled rows a feature uses, a fifth to a half of them positive.
+        workers: Threads; the result does not depend on it.
+        progress: Who is told how far it is.
+
+    Raises:
+        DataError: Not one feature has 20 positives and 20 negatives in 5 documents each.
+        UnknownName: A site that the store does not have.
+        InputError: The featurizer belongs to another site.
+        FingerprintError: The featurizer was fitted on another model.
+
+    Example:
+        >>> import unweave as uw, tempfile
+        >>> from unweave.activations.token_strings import token_string_features
+        >>> model = uw.load_model("zoo:docs")
+        >>> texts = [f"{n} and {n + 1} make {2 * n + 1}, and that is all. " * 4 for n in range(12)]
+        >>> store = uw.collect(model, texts, "blocks.2.mlp_act", tempfile.mkdtemp() + "/store")
+        >>> digits = token_string_features(store, model.tokenizer)[0]
+        >>> table = uw.probing.sweep_many(store, [digits], ks=(1, 2))
+        >>> table, table.sweeps["contains_digit", "blocks.2.mlp_act"].probe(1).f1.value > 0.7
+        (ProbeTable(1 features x 1 sites, 0 skipped, basis neurons), True)
+    """
+    start = time.perf_counter()
+    options = {
+        "ks": ks,
+        "seed": seed,
+        "selector": selector,
+        "lam": lam,
+        "test": test,
+        "shuffles": shuffles,
+        "bootstrap": bootstrap,
+        "rows": rows,
+    }
+    config = config_from(ProbeConfig, options, source="options")
+    chosen = store.expand(sites)
+    _check_featurizer(featurizer, chosen, store)
+    sample = draw(store, features, config)
+    found: dict[tuple[str, str], ProbeSweep] = {}
+    with progress.task("probe", len(chosen), "site") as advance:
+        for site, sweeps in zip(
+            chosen,
+            map_units(lambda site: probe_site(store, site, sample, featurizer, config), chosen, workers=workers),
+            strict=True,
+        ):
+            found |= {(name, str(site)): one for name, one in sweeps.items()}
+            advance(1)
+    return ProbeTable(
+        sweeps=found,
+        skipped=dict(sample.skipped),
+        notes={feature.name: feature.note for feature in features if feature.note},
+        held_out=tuple(np.flatnonzero(sample.held_out).tolist()),
+        config=config,
+        basis="neurons" if featurizer is None else featurizer.provenance.method or "units",
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _check_featurizer(featurizer: Featurizer | None, sites: Sequence[Site], store: ActivationStore) -> None:
+    if featurizer is None:
+        return
+    if featurizer.site is not None and list(sites) != [featurizer.site]:
+        raise InputError(
+            f"the featurizer belongs to {featurizer.site} but the sites are {', '.join(sites[:4])}: probe its units"
+            f" with sites={featurizer.site!r}"
+        )
+    fitted_on = featurizer.provenance.model
+    if fitted_on is not None and fitted_on != store.collection.model:
+        raise FingerprintError(
+            f"the featurizer was fitted on another model ({fitted_on[:12]}, the store is of"
+            f" {store.collection.model[:12]}): fit it on rows of this store"
+        )
+
+
+def probe_site(
+    store: ActivationStore, site: Site, sample: Sample, featurizer: Featurizer | None, config: ProbeConfig
+) -> dict[str, ProbeSweep]:
+    """The sweeps of all features at one site."""
+    found: dict[str, ProbeSweep] = {}
+    for level in ("token", "document"):
+        features = [feature for feature in sample.features if feature.level == level]
+        if features:
+            found |= _probe_level(store, site, features, sample, featurizer, config)
+    return {feature.name: found[feature.name] for feature in sample.features}
+
+
+def _probe_level(
+    store: ActivationStore,
+    site: Site,
+    features: Sequence[LabelledFeature],
+    sample: Sample,
+    featurizer: Featurizer | None,
+    config: ProbeConfig,
+) -> dict[str, ProbeSweep]:
+    """The sweeps of features of tokens, or of documents: their rows are read once and ranked together."""
+    start = time.perf_counter()
+    index = np.unique(np.concatenate([feature.index for feature in features]))
+    rows = store[site][index].float() if features[0].level == "token" else pooled(store[site], index)
+    rows = rows if featurizer is None else featurizer.encode(rows)[0].to(rows.dtype)
+    problems = [_problem(feature, store, sample) for feature in features]
+    labellings = [all_labellings(problem, config) for problem in problems]
+    places = [np.searchsorted(index, feature.index) for feature in features]
+    orders = _ranked_together(rows, problems, labellings, places, config)
+    found = {}
+    for feature, problem, labels, place, order in zip(features, problems, labellings, places, orders, strict=True):
+        probes = probe_all(rows[torch.from_numpy(place)], problem, config, labellings=labels, order=order)
+        found[feature.name] = ProbeSweep(
+            probes=tuple(probes),
+            labels=(False, True),
+            width=rows.shape[1],
+            config=config,
+            seconds=(time.perf_counter() - start) / len(features),
+        )
+    return found
+
+
+def _problem(feature: LabelledFeature, store: ActivationStore, sample: Sample) -> Problem:
+    groups = groups_of(feature, store)
+    return Problem(
+        labels=feature.values,
+        groups=grouping(groups, len(groups)),
+        names=tuple(np.unique(groups).tolist()),
+        held_out=sample.held_out[groups],
+    )
+
+
+def _ranked_together(
+    rows: Tensor,
+    problems: Sequence[Problem],
+    labellings: Sequence[np.ndarray],
+    places: Sequence[np.ndarray],
+    config: ProbeConfig,
+) -> list[Tensor]:
+    """The ranked columns of every labelling of every feature, from shared matrix products over all rows; a row that a
+    feature does not use, or does not train on, has weight 0 for it.
+    """
+    counts = [len(labels) for labels in labellings]
+    positives, members = (torch.zeros(len(rows), sum(counts), dtype=torch.float64) for _ in range(2))
+    first = 0
+    for problem, labels, place, count in zip(problems, labellings, places, counts, strict=True):
+        training = torch.from_numpy(place[~problem.held_out])
+        positives[training, first : first + count] = torch.from_numpy(labels[:, ~problem.held_out].T.astype(np.float64))
+        members[training, first : first + count] = 1.0
+        first += count
+    found, live = scores_and_live(rows, positives, members, config.selector)
+    ends = np.cumsum(counts).tolist()
+    spans = [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
+    return [best_columns(found[span], live[span], max(config.ks)) for span in spans]

@@ -1,0 +1,139 @@
+"""One HTML file from a run directory: figures that respond to the mouse, their data as CSV, no network, no torch."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from functools import cache, lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+from unweave.errors import StoreError
+from unweave.report.charts import specification
+from unweave.report.record import RECORD, Figure, Record, Run, Value, read_record, read_run, write_whole
+
+REPORT = "report.html"
+
+
+def write_report(folder: Path) -> Path:
+    """Writes `report.html` into a run directory from the records in it, and returns its path.
+
+    Raises:
+        StoreError: No run there, damaged or missing records, or the page cannot be written.
+    """
+    run = read_run(folder)
+    records = [_done(folder / entry.folder / step) for entry in run.models for step in entry.steps]
+    page = folder / REPORT
+    write_whole(page, render(run, records))
+    return page
+
+
+def _done(folder: Path) -> Record:
+    record = read_record(folder)
+    if record is None:
+        raise StoreError(f"{folder} has no {RECORD} though the run says that the step is done: run the study again")
+    return record
+
+
+def render(run: Run, records: list[Record]) -> str:
+    """The page of a run as a string."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("unweave.report", "."),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = shown
+    template = environment.get_template("page.html.j2")
+    by_model = {entry.name: [record for record in records if record.model == entry.name] for entry in run.models}
+    figures = [figure for record in records for figure in record.figures]
+    return template.render(
+        run=run,
+        by_model=by_model,
+        figure_html=_figure_parts,
+        headline=headline(run, records),
+        style=files("unweave.report").joinpath("page.css").read_text(encoding="utf-8"),
+        script=_script() if figures else "",
+        done={entry.name: len(entry.steps) for entry in run.models},
+    )
+
+
+def headline(run: Run, records: list[Record]) -> list[tuple[str, str]]:
+    """(model, sentence) of the findings that stand at the head of the page."""
+    return [
+        (record.model, sentence)
+        for entry in run.models
+        for record in records
+        if record.model == entry.name
+        for sentence in record.summary
+    ]
+
+
+def csv_of(figure: Figure) -> str:
+    """The data of a figure as CSV."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(figure.data)
+    writer.writerows(zip(*figure.data.values(), strict=True))
+    return stream.getvalue()
+
+
+def shown(value: Value) -> str:
+    """A value as a table shows it."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        if value != value:
+            return "–"
+        return f"{value:.3f}" if abs(value) >= 0.001 or not value else f"{value:.1e}"
+    return value
+
+
+def _figure_parts(figure: Figure) -> dict[str, str]:
+    data = base64.b64encode(csv_of(figure).encode()).decode()
+    name = "".join(character if character.isalnum() else "-" for character in figure.title.lower()).strip("-")
+    return {
+        "specification": _drawn(figure.model_dump_json()),
+        "csv": f"data:text/csv;base64,{data}",
+        "name": f"{name[:60]}.csv",
+    }
+
+
+@lru_cache(maxsize=64)
+def _drawn(figure: str) -> str:
+    """The specification of a figure given as JSON; kept, because a page is written again after each step."""
+    return _script_safe(specification(Figure.model_validate_json(figure)))
+
+
+def _script_safe(value: Any) -> str:
+    """JSON that cannot end the script element it stands in, whatever the texts in it; NaN, which JSON does not have,
+    becomes null.
+    """
+    text = json.dumps(_without_nan(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")  # outside texts JSON has no such sign
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))) else value
+
+
+@cache
+def _script() -> str:
+    """Vega, Vega-Lite and Vega-Embed as the renderer's package carries them."""
+    import vl_convert
+
+    return cast(Any, vl_convert).javascript_bundle().replace("</script", "<\\/script")

@@ -1,0 +1,50 @@
+"""The list of steps. A method joins the study by an entry here: a name, a title, what it needs, and a function from
+`Work` to `Found`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from unweave.study.step_ablate import ablate_units
+from unweave.study.step_bases import compare_bases
+from unweave.study.step_collect import collect_rows
+from unweave.study.step_labels import describe_labels
+from unweave.study.step_probe import probe_sites
+from unweave.study.work import Found, Work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step that every model of a study goes through."""
+
+    name: str
+    """Folder of its results."""
+    title: str
+    """Heading of its section."""
+    run: Callable[[Work], Found]
+    uses: tuple[str, ...] = ()
+    """Keys of the configuration that its result depends on, besides what earlier steps depend on."""
+    version: int = 1
+    """Raised when the step computes something else: earlier results of it are then not reused."""
+
+
+STEPS: tuple[Step, ...] = (
+    Step(name="collect", title="Activations", run=collect_rows, uses=("sites", "context", "dtype")),
+    Step(name="labels", title="Features", run=describe_labels, uses=("labels",)),
+    Step(
+        name="probe",
+        title="Which neurons carry which features",
+        run=probe_sites,
+        uses=("ks", "rows", "shuffles", "bootstrap", "test", "seed"),
+    ),
+    Step(name="bases", title="Neurons, principal components, a random rotation", run=compare_bases),
+    Step(
+        name="ablate",
+        title="What the units do",
+        run=ablate_units,
+        uses=("ablated_units", "ablation_windows", "control_draws"),
+    ),
+)
+"""In order; a step may use the artifacts of those before it."""

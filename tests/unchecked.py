@@ -1,0 +1,35 @@
+"""Messages of the library as users get them, without the shape checks that the test run puts in front of every call."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+RUNNER = """
+import json, sys
+preamble, snippets = json.loads(sys.stdin.read())
+names = {}
+exec(preamble, names)
+found = []
+for snippet in snippets:
+    try:
+        exec(snippet, dict(names))
+        found.append("nothing was raised")
+    except Exception as error:
+        found.append(f"{type(error).__name__}: {error}")
+print(json.dumps(found))
+"""
+
+
+def messages(preamble: str, snippets: list[str]) -> list[str]:
+    """What each snippet raises, as `Type: text`, in a fresh interpreter that has run the preamble."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUNNER],
+        input=json.dumps([preamble, snippets]),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return json.loads(done.stdout)
