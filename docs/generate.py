@@ -42,6 +42,7 @@ ERRORS = (
 
 
 def main() -> int:
+    """Write the generated pages, or with --check say which are not as they would be written."""
     pages = {
         "cli.md": command_line(),
         "config.md": configurations(),
@@ -59,6 +60,7 @@ def main() -> int:
 
 
 def same(path: Path, text: str) -> bool:
+    """Whether the file holds this text."""
     return path.exists() and path.read_text(encoding="utf-8") == text
 
 
@@ -108,10 +110,8 @@ def symbols() -> str:
             if not row.startswith("|"):
                 break
             name = re.search(r"`(\w+)", row)
-            place = next(
-                (number for number, line in enumerate(lines, 1) if number > first and re.search(rf"\b{name[1]}\b", line)),
-                None,
-            )  # fmt: skip
+            uses = (n for n, line in enumerate(lines, 1) if n > first and re.search(rf"\b{name[1]}\b", line))
+            place = next(uses, None)
             if place is None:
                 raise SystemExit(f"{path}: {name[1]} stands in the symbols table but not in the code")
             where = path.relative_to(SOURCE.parent).as_posix()
@@ -132,9 +132,9 @@ def error_index() -> str:
         first = (getattr(errors, name).__doc__ or "").splitlines()[0]
         rows.append(f"| [{name}]({name}.md) | {130 if name == 'Interrupted' else 2} | {first} |")
     intro = (
-        "Every error has one line in three parts: what was wrong, what was got, what to do. The command line prints that"
-        " line and nothing else; `--debug` adds the traceback. Anything that is none of these is a bug of ours (exit"
-        " code 1)."
+        "Every error has one line in three parts: what was wrong, what was got, what to do. The command line prints"
+        " that line and nothing else; `--debug` adds the traceback. Anything that is none of these is a bug of ours"
+        " (exit code 1)."
     )
     return f"# Errors\n\n{intro}\n\n" + "\n".join(rows) + "\n"
 

@@ -1,4 +1,4 @@
-"""Tiny random models of every family, with noise on all weights so that no bias or norm is trivial, and a tokenizer built in memory."""
+"""Tiny random models of every family, with noise on all weights so that no bias or norm is trivial, and a tokenizer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Keeps transformers from talking during our calls, and puts its settings back."""
+"""Keeps transformers and torch from talking of their own affairs during our calls, and puts their settings back."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from logging import ERROR, getLogger
@@ -25,3 +26,11 @@ def quiet_transformers() -> Generator[None, None, None]:
         hub.setLevel(hub_level)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def quiet_forward_mode() -> Generator[None, None, None]:
+    """Within it, torch may load its forward-mode rules, which use a compiler that torch itself calls deprecated."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`torch.jit.script", category=DeprecationWarning)
+        yield

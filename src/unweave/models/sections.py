@@ -23,6 +23,7 @@ from unweave.errors import InputError, UnweaveError
 from unweave.models import dataflow
 from unweave.models.capture import capture, run
 from unweave.models.points import find_point
+from unweave.models.quiet import quiet_forward_mode
 from unweave.models.tokens import Tokens, padded_left
 from unweave.site import Site
 
@@ -79,7 +80,7 @@ class Section:
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         sources = u.reshape(-1, *x.shape)
-        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no forward derivative
+        with quiet_forward_mode(), sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no forward derivative
             pushed = [
                 torch.func.jvp(lambda point: self(point, context), (x.detach(),), (source,))[1].detach()
                 for source in sources
