@@ -28,7 +28,7 @@ def ablate_units(work: Work) -> Found:
     site, k = str(work.middle), _units_removed(work, tables["neurons"])
     features = _most_decodable(work, tables["neurons"], site, k)
     windows = replay(work.model, work.store, tables["neurons"].held_out, most=work.config.ablation_windows)
-    plain = plain_run(work.model, windows.batches)
+    plain = plain_run(work.model, windows.batches, edited_at=site)
     places = _places(work, windows, plain, features)
     found: list[Ablation] = []
     with work.progress.task("ablate", len(BASES), "decomposition") as advance:
