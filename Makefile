@@ -1,5 +1,6 @@
 # Two commands on a fresh machine: `make study` and `make test`. Nothing before them but python3 (3.11 or newer).
 PYTHON ?= python3
+export OMP_WAIT_POLICY ?= PASSIVE
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet

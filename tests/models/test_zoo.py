@@ -181,7 +181,8 @@ def test_recorded_losses_are_of_the_weights_that_were_written(trained):
         for place in range(len(ids)):
             begin = max(0, place // 8 * 8 - 8)
             given = torch.tensor([[model.tokenizer.bos_token_id, *ids[begin:place]]])
-            losses.append(-float(model(given)[0, -1].log_softmax(-1)[ids[place]]))
+            with torch.no_grad():
+                losses.append(-float(model(given)[0, -1].log_softmax(-1)[ids[place]]))
     assert found["held_out_tokens"] == len(losses)
     assert found["loss_nats_a_token"] == pytest.approx(np.mean(losses), rel=1e-4)
     size = sum(len(document.text.encode()) for document in held_out)
