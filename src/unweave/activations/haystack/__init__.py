@@ -1,0 +1,1 @@
+"""The haystack: feature collections built from text that the user provides (specs/probing.md 2)."""
