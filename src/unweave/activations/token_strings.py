@@ -118,6 +118,20 @@ def token_strings(document: StoredDocument, tokenizer: Any = None) -> list[str |
     return strings
 
 
+def vocabulary_strings(tokenizer: Any) -> dict[int, str]:
+    """Token id -> its characters, for every entry of the vocabulary that is text of its own: no special tokens, no
+    parts of a character, no continuations of a word in the style of WordPiece.
+    """
+    read = _reader(tokenizer)
+    special = set(getattr(tokenizer, "all_special_ids", ()))
+    found = {}
+    for token, number in tokenizer.get_vocab().items():
+        string = None if number in special or token.startswith("##") else read(token)
+        if string is not None:
+            found[number] = string
+    return found
+
+
 def is_hidden(predicate: Callable[[str], bool], positives: Sequence[str], tokenizer: Any) -> bool:
     """Whether the tokenizer's normaliser takes the feature away from most of the strings that have it."""
     normaliser = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
