@@ -54,6 +54,16 @@ def facts(
         context: Most tokens of a sequence, special ones included; the last ones before the cut.
         rows: Most mentions a property.
         seed: Of which mention of a name is taken, and of which names.
+
+    Example:
+        >>> import unweave as uw
+        >>> from unweave.activations.haystack.entities import read_entities
+        >>> people = [("Ada", "female"), ("Bob", "male")] * 25
+        >>> rows = [{"name": f"{who} Smith{n:02}", "sex_or_gender": sex} for n, (who, sex) in enumerate(people)]
+        >>> texts = [Text(text=f"This is {row['name']}, and {row['name']} again.") for row in rows]
+        >>> built = facts(texts, read_entities(rows), uw.load_model("zoo:docs").tokenizer)
+        >>> [one["feature"] for one in built.report() if one["status"] == "built"]
+        ['female', 'male']
     """
     given = list(texts)
     drops: Counter[str] = Counter()

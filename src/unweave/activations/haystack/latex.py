@@ -54,7 +54,7 @@ def latex(
     texts: Iterable[Text],
     tokenizer: Any,
     *,
-    dialect: Dialect = "pandoc",
+    dialect: Dialect | None = None,
     extras: bool = False,
     context: int = 1024,
     rows: int = ROWS,
@@ -65,7 +65,8 @@ def latex(
     Args:
         texts: Documents; those with an odd number of unescaped dollar signs are left out, and counted.
         tokenizer: Of the model.
-        dialect: `pandoc` for Markdown with formulas, `native` for LaTeX sources.
+        dialect: `pandoc` for Markdown with formulas, `native` for LaTeX sources; None takes `native` for documents
+            whose id ends in `.tex`.
         extras: Whether to add `start_math` and `end_math`.
         context: Most tokens of a sequence, special ones included.
         rows: Most rows a feature.
@@ -84,7 +85,7 @@ def latex(
     drops: Counter[str] = Counter()
     kept, spans = [], []
     for one in texts:
-        found = latex_spans(one.text, dialect)
+        found = latex_spans(one.text, dialect or ("native" if (one.id or "").endswith(".tex") else "pandoc"))
         if found.problem:
             drops[f"documents with {found.problem}"] += 1
         else:
