@@ -28,8 +28,9 @@ def f1(counts):
 def probe(groups, counts, k=1):
     value = f1(counts)
     return Probe(
-        k=k, support=tuple(range(k)), coef=(1.0,) * k, bias=0.0, mean=(0.0,) * k, sd=(1.0,) * k, f1=estimate(value), mcc=0.0,
-        auc=0.5, precision=0.5, recall=0.5, positive_rate=0.2, converged=True, separable=False, gap=0.0, n_train=10,
+        k=k, support=tuple(range(k)), coef=(1.0,) * k, bias=0.0, mean=(0.0,) * k, sd=(1.0,) * k, f1=estimate(value),
+        mcc=0.0, auc=0.5, precision=0.5, recall=0.5, positive_rate=0.2, converged=True, separable=False, gap=0.0,
+        n_train=10,
         groups=tuple(groups), counts=tuple(map(tuple, counts)),
     )  # fmt: skip
 

@@ -75,8 +75,9 @@ def test_bias_times_norm_of_the_first_layer(tables, model):
 
 
 def test_least_mcc_of_the_neurons_of_interest(tables):
-    least = {"natural language": 1.0, "part of speech": 0.95, "morphology": 0.95, "compound words": 0.95, "source": 0.95,
-             "code language": 0.90, "text features": 0.85, "latex": 0.85, "dependencies": 0.95}  # fmt: skip
+    least = {"natural language": 1.0, "part of speech": 0.95, "morphology": 0.95, "compound words": 0.95,
+             "source": 0.95, "code language": 0.90, "text features": 0.85, "latex": 0.85,
+             "dependencies": 0.95}  # fmt: skip
     counts = []
     for model in MODELS:
         rows = tables[model]["all_neurons_of_interest"].rows

@@ -12,7 +12,8 @@ from unweave.errors import InputError, UnknownName
 CONLLU = "\n".join(
     "\t".join([str(n), form, form, upos, "_", "Number=Sing", "0", rel, "_", "_"])
     for n, (form, upos, rel) in enumerate(
-        [("cats", "NOUN", "obj"), ("see", "VERB", "root"), ("a", "DET", "det"), ("house", "NOUN", "obl"), (".", "PUNCT", "punct")] * 3, 1
+        [("cats", "NOUN", "obj"), ("see", "VERB", "root"), ("a", "DET", "det"), ("house", "NOUN", "obl"),
+         (".", "PUNCT", "punct")] * 3, 1
     )
 )  # fmt: skip
 

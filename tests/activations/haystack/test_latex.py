@@ -28,7 +28,8 @@ def test_a_formula_of_one_letter_labels_one_piece():
     ("name", "letters"),
     [
         ("is_numerator", "N"), ("is_denominator", "D"), ("is_frac", "ND"), ("is_subscript", "S"),
-        ("is_superscript", "U"), ("is_display_math", "z"), ("is_reference", "@R"), ("start_math", "$"), ("end_math", "$"),
+        ("is_superscript", "U"), ("is_display_math", "z"), ("is_reference", "@R"),
+        ("start_math", "$"), ("end_math", "$"),
     ],
 )  # fmt: skip
 def test_positives_are_the_characters_of_the_spans(built, name, letters):
