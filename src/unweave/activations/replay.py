@@ -49,7 +49,7 @@ def replay(
         InputError: A store of plain tensors or with rows for special tokens, or no window in these documents.
         FingerprintError: A store of another model.
     """
-    if store.collection.kind == "tensors" or store.collection.special == "include":
+    if store.collection.kind in ("tensors", "sequences") or store.collection.special == "include":
         raise InputError("only stores of token sequences without rows for special tokens can be replayed")
     if store.collection.model != model.fingerprint:
         raise FingerprintError(

@@ -7,8 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from unweave.errors import InputError
+from unweave.probing.config import ProbeConfig
 from unweave.probing.result import Probe, ProbeTable
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.resampling import combination_interval
@@ -47,21 +49,42 @@ def _probes(table: ProbeTable, site: str, k: int) -> list[Probe]:
 def _combined(
     probes: Sequence[Probe], weights: np.ndarray, table: ProbeTable, *, control: float | None = None
 ) -> Estimate:
-    documents = sorted({group for probe in probes for group in probe.groups})
+    counted = [(probe.groups, probe.counts) for probe in probes]
+    return combined_f1(counted, weights, table.config, rows=sum(probe.f1.n for probe in probes), control=control)
+
+
+def combined_f1(
+    counted: Sequence[tuple[Sequence[int], Sequence[tuple[int, int, int]]]],
+    weights: Float[np.ndarray, " p"],
+    config: ProbeConfig,
+    *,
+    rows: int,
+    control: float | None = None,
+) -> Estimate:
+    """The weighted sum of several F1 with an interval over held-out groups, paired where they share groups.
+
+    Args:
+        counted: For each F1 the held-out groups, and true positives, false positives and false negatives in each.
+        weights: Of each F1.
+        config: Whose bootstrap and seed are used.
+        rows: Rows behind them, for the record.
+        control: The same sum for a control, for the record.
+    """
+    documents = sorted({group for groups, _ in counted for group in groups})
     place = {document: number for number, document in enumerate(documents)}
-    top, bottom = np.zeros((len(documents), len(probes))), np.zeros((len(documents), len(probes)))
-    for column, probe in enumerate(probes):
-        rows = [place[group] for group in probe.groups]
-        tp, fp, fn = np.array(probe.counts, dtype=np.float64).T
-        top[rows, column], bottom[rows, column] = 2 * tp, 2 * tp + fp + fn
-    interval = combination_interval(top, bottom, weights, seed=table.config.seed, draws=table.config.bootstrap)
+    top, bottom = np.zeros((len(documents), len(counted))), np.zeros((len(documents), len(counted)))
+    for column, (groups, counts) in enumerate(counted):
+        rows_of = [place[group] for group in groups]
+        tp, fp, fn = np.array(counts, dtype=np.float64).T
+        top[rows_of, column], bottom[rows_of, column] = 2 * tp, 2 * tp + fp + fn
+    interval = combination_interval(top, bottom, weights, seed=config.seed, draws=config.bootstrap)
     return Estimate(
         value=float(interval.value[0]),
         low=float(interval.low[0]),
         high=float(interval.high[0]),
-        n=sum(probe.f1.n for probe in probes),
+        n=rows,
         n_groups=len(documents),
         control=control,
-        seed=table.config.seed,
+        seed=config.seed,
         warnings=interval.warnings,
     )
