@@ -56,9 +56,7 @@ class Planted:
         return f"Planted({n} rows x {d} neurons, {self.labels.shape[1]} features, {len(self.sites)} sites)"
 
 
-def planted(
-    setting: str, n: int = 6000, d: int = 3072, *, features: int = 1, sites: int = 1, seed: int = 0
-) -> Planted:
+def planted(setting: str, n: int = 6000, d: int = 3072, *, features: int = 1, sites: int = 1, seed: int = 0) -> Planted:
     """Activations with F features planted in eight neurons each, among distractors that each tell more.
 
     Args:
