@@ -25,13 +25,13 @@ from torch import Tensor
 from unweave.tensors.logistic import Optimum, hessian, solve
 from unweave.tensors.quadratic import forward, shrink, swap_gains, swaps
 
-NEAR = 1e-5
+NEAR = 1e-4
 """Searches stop Newton's method at this decrement a row: far below what tells supports apart."""
 LOWER = 1e-5
 """A swap is kept if it lowers the loss by more than this share."""
-TRIES, ROUNDS = 4, 4
+TRIES, ROUNDS = 3, 3
 """Exchanges fitted exactly in a round, and rounds."""
-HEAD = 24
+HEAD = 16
 """Columns of the screen that compete with a support in the exact exchanges."""
 STEPS_AT_FIRST, STEPS_LATER, STEPS_OF_A_FIT = 2, 1, 20
 """Newton steps: where the model of a telescope is first refreshed, at each later size, and of a fit to compare."""

@@ -17,7 +17,7 @@ from unweave.probing.ranking import LIVE
 
 WIDTH = 256
 """Columns of a screen; twice the largest k if that is more."""
-CHUNK = 512
+CHUNK = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
