@@ -2,6 +2,8 @@
 
 from unweave.probing.choosing import NAMES as NAMES
 from unweave.probing.config import ProbeConfig as ProbeConfig
+from unweave.probing.exact import Subset as Subset
+from unweave.probing.exact import best_subset as best_subset
 from unweave.probing.ranking import SELECTORS as SELECTORS
 from unweave.probing.ranking import rank as rank
 from unweave.probing.result import ProbeSweep as ProbeSweep

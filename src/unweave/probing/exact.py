@@ -66,9 +66,7 @@ class Subset:
         return f"Subset({list(self.support)}, loss {self.upper:.2f}, {word} {self.scope})"
 
 
-def best_subset(
-    X: Any, y: Any, k: int, *, screen: int = 50, lam: float = 1.0, time_limit: float = 30.0
-) -> Subset:
+def best_subset(X: Any, y: Any, k: int, *, screen: int = 50, lam: float = 1.0, time_limit: float = 30.0) -> Subset:
     """The k columns with the lowest balanced ridge-logistic loss among the screened ones, with a certificate.
 
     Args:
@@ -135,9 +133,7 @@ class _Node:
 
 
 class _Tree:
-    """The search: columns are numbered as screened, a node is a support whose largest number is `last`, its completions add
-    larger numbers.
-    """
+    """The search: columns are numbered as screened; a node is a support, its completions add larger numbers."""
 
     def __init__(self, columns: Tensor, labels: np.ndarray, k: int, lam: float, deadline: float) -> None:
         signs = torch.from_numpy(np.where(labels, 1.0, -1.0))[None]
@@ -293,7 +289,9 @@ class _Tree:
         above, below = mass[:, positive].sum(1), mass[:, ~positive].sum(1)
         tiny = torch.finfo(torch.float64).tiny
         least = torch.minimum(above, below)
-        scale = torch.where(positive, (least / above.clamp_min(tiny))[:, None], (least / below.clamp_min(tiny))[:, None])
+        scale = torch.where(
+            positive, (least / above.clamp_min(tiny))[:, None], (least / below.clamp_min(tiny))[:, None]
+        )
         duals = duals * scale
         others = 1 - duals  # logarithms by hand are twice as fast as `entr`
         entropy = -((duals * duals.clamp_min(tiny).log() + others * others.clamp_min(tiny).log()) * self.weights).sum(1)

@@ -1,7 +1,7 @@
 """Screens: the few hundred columns of each problem that a search looks at, from one pass over the rows.
 
-A problem is a labelling and the rows it may see: all of them, or all but one inner fold. Sums of every labelling in every
-fold come from one matrix product a chunk of rows; the sums of a problem are differences of these.
+A problem is a labelling and the rows it may see: all of them, or all but one inner fold. Sums of every labelling in
+every fold come from one matrix product a chunk of rows; the sums of a problem are differences of these.
 """
 
 from __future__ import annotations

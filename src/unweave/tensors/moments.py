@@ -23,7 +23,6 @@ from torch import Tensor
 from unweave.errors import DataError, InputError
 from unweave.tensors.arrays import as_matrix, check_finite
 
-
 CHUNK = 128
 """Rows that are converted at once."""
 
