@@ -27,6 +27,7 @@ COMMANDS = (
 CONFIGS = (
     ("unweave.study.config", "StudyConfig", "`unweave study config.toml`"),
     ("unweave.probing.config", "ProbeConfig", "keyword arguments of `uw.probing.sweep` and `sweep_many`"),
+    ("unweave.probing.evidence", "EvidenceConfig", "`options` of `uw.probing.evidence`"),
     ("unweave.activations.collect", "CollectOptions", "keyword arguments of `uw.collect`"),
 )
 ERRORS = (

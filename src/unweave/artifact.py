@@ -65,6 +65,17 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "probe": "unweave.probing.result:Probe",
         "probe_sweep": "unweave.probing.result:ProbeSweep",
         "probe_table": "unweave.probing.result:ProbeTable",
+        "probe_control": "unweave.probing.controls:Control",
+        "evidence_config": "unweave.probing.evidence:EvidenceConfig",
+        "feature_evidence": "unweave.probing.evidence:FeatureEvidence",
+        "evidence": "unweave.probing.evidence:Evidence",
+        "best_of": "unweave.tensors.multiplicity:BestOf",
+        "probe_winner": "unweave.probing.winners:Winner",
+        "unit_score": "unweave.probing.search:UnitScore",
+        "unit_search": "unweave.probing.search:Search",
+        "reseed": "unweave.probing.reseeds:Reseed",
+        "stability": "unweave.probing.reseeds:Stability",
+        "union": "unweave.probing.unions:Union",
         "ablation": "unweave.evals.ablation:Ablation",
     }
 )
