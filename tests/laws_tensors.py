@@ -163,7 +163,7 @@ def gap_law(gap: Callable[..., Tensor]) -> None:
         beta = optimum + distance * torch.randn(optimum.shape, generator=generator, dtype=torch.float64)
         scores = beta @ design.T
         loss = (weights * torch.nn.functional.softplus(-signs * scores)).sum(1) + 0.25 * beta[:, :-1].square().sum(1)
-        found = gap(design.expand(len(signs), -1, -1), signs, weights, 0.5, scores, loss)
+        found = gap(design.T.expand(len(signs), -1, -1), signs, weights, 0.5, scores, loss)
         slack = 1e-9 * weights.sum(1)  # rounding of a sum of n losses, and the decrement at which the best fit stopped
         assert bool((found >= loss - best.loss - slack).all())
         if not distance:

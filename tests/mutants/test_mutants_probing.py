@@ -1,5 +1,6 @@
 """Deliberately broken probing: each law must notice."""
 
+import functools
 import importlib
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 import laws_probing as laws
 import unweave as uw
 from unweave.activations.labels import LabelledFeature
-from unweave.probing import kernel, ranking
+from unweave.probing import choosing, kernel, ranking
 from unweave.tensors.splits import Grouping, grouped_split
 
 SWEEP = importlib.import_module("unweave.probing.sweep")  # the package has a function of the same name
@@ -59,10 +60,9 @@ def test_units_chosen_on_all_rows(monkeypatch):
 
     def leaky(rows, problem, config):
         labels = kernel.all_labellings(problem, config)
-        masks = torch.from_numpy(labels.T.astype(float))
-        found = ranking.scores_and_live(rows, masks, torch.ones_like(masks), config.selector)
-        order = ranking.best_columns(*found, max(config.ks))
-        return kernel.probe_all(rows, problem, config, labellings=labels, order=order)
+        options = {name: getattr(config, name) for name in ("selector", "lam", "seed")}
+        chosen = choosing.choose(rows, labels, problem.groups, config.ks, **options)
+        return kernel.probe_all(rows, problem, config, labellings=labels, chosen=chosen)
 
     monkeypatch.setattr(SWEEP, "probe_all", leaky)
     caught(laws.held_out_rows_do_not_matter, uw.probing.sweep)
@@ -76,7 +76,7 @@ def test_signed_mean_difference(monkeypatch):
         return difference / deviation.clamp_min(ranking.LIVE)
 
     monkeypatch.setattr(ranking, "SELECTORS", {"std_mean_diff": signed})
-    caught(laws.flipping_labels_negates_scores, uw.probing.sweep)
+    caught(laws.flipping_labels_negates_scores, functools.partial(uw.probing.sweep, selector="std_mean_diff"))
 
 
 def test_penalty_relative_to_the_rows(monkeypatch):

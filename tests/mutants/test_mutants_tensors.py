@@ -152,13 +152,13 @@ def unbalanced_gap(design: Tensor, signs: Tensor, weights: Tensor, lam: float, s
     """The dual without its constraint: no bound away from the optimum, where the intercept is not the best one."""
     margins = signs * scores
     entropy = softplus(margins) - margins * torch.sigmoid(margins)
-    pull = torch.einsum("pnk,pn->pk", design[:, :, :-1], weights * signs * torch.sigmoid(-margins))
+    pull = torch.einsum("pkn,pn->pk", design[:, :-1], weights * signs * torch.sigmoid(-margins))
     return (loss - (weights * entropy).sum(1) + pull.square().sum(1) / (2 * lam)).clamp_min(0)
 
 
 def gradient_gap(design: Tensor, signs: Tensor, weights: Tensor, lam: float, scores: Tensor, loss: Tensor) -> Tensor:
     """A small gradient is no bound."""
-    pull = torch.einsum("pnk,pn->pk", design, weights * signs * torch.sigmoid(-signs * scores))
+    pull = torch.einsum("pkn,pn->pk", design, weights * signs * torch.sigmoid(-signs * scores))
     return 1e-3 * pull.norm(dim=1)
 
 

@@ -8,14 +8,16 @@ import pytest
 import unweave as uw
 
 
-def null_tables(*, seeds: int, shuffles: int = 9):
+def null_tables(*, seeds: int, shuffles: int = 9, selector: str = "std_mean_diff"):
     """Sweeps of noise with labels of tokens in documents that differ from each other."""
     for seed in range(seeds):
         rng = np.random.default_rng([7, seed])
         groups = np.repeat(np.arange(30), 10)
         X = rng.normal(size=(300, 25)) + rng.normal(size=(30, 25))[groups]
         y = rng.permutation(np.arange(300) % 3 == 0)
-        yield uw.probing.sweep(X, y, groups=groups, ks=(2,), shuffles=shuffles, bootstrap=100, seed=seed).probe(2)
+        yield uw.probing.sweep(
+            X, y, groups=groups, ks=(2,), shuffles=shuffles, bootstrap=100, seed=seed, selector=selector
+        ).probe(2)
 
 
 def within(values, expected, *, errors=4.0):
@@ -49,7 +51,9 @@ def test_the_control_is_at_chance_even_where_the_feature_is_plain():
     for seed in range(20):
         y = rng.permuted(np.tile(np.arange(10) < 5, (40, 1)), axis=1).reshape(-1)
         X = rng.normal(size=(400, 10)) + 4 * y[:, None]
-        row = uw.probing.sweep(X, y, groups=np.arange(400) // 10, ks=(1,), shuffles=5, seed=seed).table()[0]
+        row = uw.probing.sweep(
+            X, y, groups=np.arange(400) // 10, ks=(1,), shuffles=5, seed=seed, selector="std_mean_diff"
+        ).table()[0]
         assert row["f1"] > 0.9
         controls.append(row["control_f1"])
     # a probe that knows nothing calls half of the rows positive: F1 = 2 pi q / (pi + q) = 0.5 for pi = q = 0.5
@@ -67,8 +71,14 @@ def test_a_document_can_be_recognised_by_row_but_not_by_group():
         rng = np.random.default_rng(seed)
         y = (rng.permutation(documents) < documents // 2)[groups]
         X = rng.normal(size=(documents, 60))[groups] + 0.2 * rng.normal(size=(len(groups), 60))
-        by_row.append(uw.probing.sweep(X, y, ks=(16,), shuffles=0, seed=seed).probe(16).f1.value)
-        by_group.append(uw.probing.sweep(X, y, groups=groups, ks=(16,), shuffles=0, seed=seed).probe(16).f1.value)
+        by_row.append(
+            uw.probing.sweep(X, y, ks=(16,), shuffles=0, seed=seed, selector="std_mean_diff").probe(16).f1.value
+        )
+        by_group.append(
+            uw.probing.sweep(X, y, groups=groups, ks=(16,), shuffles=0, seed=seed, selector="std_mean_diff")
+            .probe(16)
+            .f1.value
+        )
     assert min(by_row) > 0.9
     # 6 splits of 12 unseen documents: accuracy 0.5 with a standard error of 0.5 / sqrt(72) = 0.06
     assert np.mean(by_group) < 0.5 + 4 * 0.06
@@ -80,5 +90,7 @@ def test_the_best_of_many_noise_columns_is_not_flattered_by_the_search():
     for seed in range(40):
         rng = np.random.default_rng([11, seed])
         X, y = rng.normal(size=(200, 500)).astype(np.float32), rng.permutation(np.arange(200) % 2 == 0)
-        aucs.append(uw.probing.sweep(X, y, ks=(1,), shuffles=0, bootstrap=100, seed=seed).probe(1).auc)
+        aucs.append(
+            uw.probing.sweep(X, y, ks=(1,), shuffles=0, bootstrap=100, seed=seed, selector="std_mean_diff").probe(1).auc
+        )
     assert within(aucs, 0.5)

@@ -13,6 +13,7 @@ from unweave.features.featurizer import Provenance
 from unweave.features.neurons import NeuronFeaturizer
 from unweave.probing.sampling import draw
 
+SELECTOR = "std_mean_diff"
 SITE, OTHER = "blocks.0.mlp_act", "blocks.1.resid_post"
 
 
@@ -24,7 +25,7 @@ def features(store, model, in_unit_five, about_documents):
 
 @pytest.fixture(scope="module")
 def table(store, features):
-    return uw.probing.sweep_many(store, features, ks=(1, 4), rows=500)
+    return uw.probing.sweep_many(store, features, ks=(1, 4), rows=500, selector=SELECTOR)
 
 
 def test_a_planted_unit_is_found_at_its_site_and_not_elsewhere(table):
@@ -74,7 +75,7 @@ def test_features_with_too_few_rows_are_skipped_with_the_reason(store, in_unit_f
     few = LabelledFeature(name="few", level="token", index=index, values=index < 7)
     none = LabelledFeature(name="none", level="token", index=index, values=np.zeros(400, bool))
     everywhere = LabelledFeature(name="all", level="token", index=index, values=np.ones(400, bool))
-    found = uw.probing.sweep_many(store, [few, none, everywhere, in_unit_five], sites=SITE, ks=(1,))
+    found = uw.probing.sweep_many(store, [few, none, everywhere, in_unit_five], sites=SITE, ks=(1,), selector=SELECTOR)
     assert found.features() == ["unit 5"]
     assert found.skipped == {
         "few": "7 positives in 1 documents: at least 20 in 5 are needed",
@@ -87,30 +88,32 @@ def test_no_feature_that_can_be_probed_is_an_error_with_every_reason(store):
     index = np.arange(200)
     none = LabelledFeature(name="none", level="token", index=index, values=np.zeros(200, bool))
     with pytest.raises(DataError, match="no feature can be probed: none: no positives"):
-        uw.probing.sweep_many(store, [none])
+        uw.probing.sweep_many(store, [none], selector=SELECTOR)
 
 
 def test_an_unknown_site_is_answered_with_the_nearest(store, in_unit_five):
     with pytest.raises(UnknownName, match=r"unknown site 'blocks\.0\.mlp_atc'; nearest: 'blocks\.0\.mlp_act'"):
-        uw.probing.sweep_many(store, [in_unit_five], sites="blocks.0.mlp_atc")
+        uw.probing.sweep_many(store, [in_unit_five], sites="blocks.0.mlp_atc", selector=SELECTOR)
 
 
 def test_bad_options_are_named(store, in_unit_five):
     with pytest.raises(InputError, match="rows: input should be greater than or equal to 50, got 3"):
-        uw.probing.sweep_many(store, [in_unit_five], rows=3)
+        uw.probing.sweep_many(store, [in_unit_five], rows=3, selector=SELECTOR)
 
 
 def test_the_same_seed_and_any_number_of_workers_give_the_same_table(store, features, table):
-    again = uw.probing.sweep_many(store, features, ks=(1, 4), rows=500, workers=3)
+    again = uw.probing.sweep_many(store, features, ks=(1, 4), rows=500, workers=3, selector=SELECTOR)
     assert again.table() == table.table()
-    other = uw.probing.sweep_many(store, features, ks=(1, 4), rows=500, seed=1)
+    other = uw.probing.sweep_many(store, features, ks=(1, 4), rows=500, seed=1, selector=SELECTOR)
     assert other.held_out != table.held_out
 
 
 def test_units_of_a_featurizer_are_probed_in_its_coordinates(store, features, table):
     rows = store[SITE][:].double()
     rotated = random_rotation(48, seed=3, site=SITE)
-    found = uw.probing.sweep_many(store, features, sites=SITE, featurizer=rotated, ks=(1, 4), rows=500)
+    found = uw.probing.sweep_many(
+        store, features, sites=SITE, featurizer=rotated, ks=(1, 4), rows=500, selector=SELECTOR
+    )
     assert found.basis == "random"
     assert found.held_out == table.held_out
     feature = next(one for one in draw(store, features, table.config).features if one.name == "contains_digit")
@@ -123,32 +126,34 @@ def test_units_of_a_featurizer_are_probed_in_its_coordinates(store, features, ta
 
 
 def test_the_neuron_featurizer_is_the_site_itself(store, features, table):
-    found = uw.probing.sweep_many(store, features, sites=SITE, featurizer=neurons(48, site=SITE), ks=(1, 4), rows=500)
+    found = uw.probing.sweep_many(
+        store, features, sites=SITE, featurizer=neurons(48, site=SITE), ks=(1, 4), rows=500, selector=SELECTOR
+    )
     assert found.table() == [row for row in table.table() if row["site"] == SITE]
 
 
 def test_a_featurizer_of_another_site_or_model_is_refused(store, in_unit_five):
     at_another = pca(store[OTHER][:], site=OTHER)
     with pytest.raises(InputError, match=f"belongs to {OTHER} but the sites are {SITE}: probe its units"):
-        uw.probing.sweep_many(store, [in_unit_five], sites=SITE, featurizer=at_another)
+        uw.probing.sweep_many(store, [in_unit_five], sites=SITE, featurizer=at_another, selector=SELECTOR)
     with pytest.raises(InputError, match=f"but the sites are {SITE}, {OTHER}"):
-        uw.probing.sweep_many(store, [in_unit_five], featurizer=at_another)
+        uw.probing.sweep_many(store, [in_unit_five], featurizer=at_another, selector=SELECTOR)
     of_another = NeuronFeaturizer(width=48, site=SITE, provenance=Provenance(method="neurons", model="f" * 64))
     with pytest.raises(FingerprintError, match=r"fitted on another model \(ffffffffffff, the store is of"):
-        uw.probing.sweep_many(store, [in_unit_five], sites=SITE, featurizer=of_another)
+        uw.probing.sweep_many(store, [in_unit_five], sites=SITE, featurizer=of_another, selector=SELECTOR)
 
 
 def test_progress_is_told_site_by_site(store, in_unit_five):
     from listeners import Recorder
 
     listener = Recorder()
-    uw.probing.sweep_many(store, [in_unit_five], ks=(1,), progress=listener)
+    uw.probing.sweep_many(store, [in_unit_five], ks=(1,), progress=listener, selector=SELECTOR)
     assert listener.tasks == [("probe", 2, "site", 2)]
 
 
 def test_inputs_are_not_written_to(store, in_unit_five):
     before = store.fingerprint, in_unit_five.index.copy(), in_unit_five.values.copy()
-    uw.probing.sweep_many(store, [in_unit_five], ks=(1,))
+    uw.probing.sweep_many(store, [in_unit_five], ks=(1,), selector=SELECTOR)
     store.check()
     assert before[0] == store.fingerprint
     assert np.array_equal(before[1], in_unit_five.index)

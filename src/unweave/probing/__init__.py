@@ -1,5 +1,6 @@
 """Sparse probes: which few units of a site encode a feature, with held-out scores, intervals and controls."""
 
+from unweave.probing.choosing import NAMES as NAMES
 from unweave.probing.config import ProbeConfig as ProbeConfig
 from unweave.probing.controls import Control as Control
 from unweave.probing.controls import random_coordinates as random_coordinates

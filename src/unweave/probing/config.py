@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from unweave.config import Config
 from unweave.errors import unknown_name
-from unweave.probing.ranking import SELECTORS
+from unweave.probing.choosing import NAMES
 
 
 def increasing(ks: tuple[int, ...]) -> tuple[int, ...]:
@@ -28,8 +28,8 @@ class ProbeConfig(Config):
 
     ks: Ks = (1, 2, 4, 8, 16)
     """Numbers of units a probe may use, increasing."""
-    selector: str = "std_mean_diff"
-    """How units are ranked on the training rows."""
+    selector: str = "auto"
+    """How units are chosen on the training rows."""
     lam: Annotated[float, Field(gt=0)] = 1.0
     """Ridge penalty of the refit, on standardised columns."""
     test: Annotated[float, Field(gt=0, lt=1)] = 0.3
@@ -46,6 +46,6 @@ class ProbeConfig(Config):
     @field_validator("selector")
     @classmethod
     def _known(cls, selector: str) -> str:
-        if selector not in SELECTORS:
-            raise ValueError(str(unknown_name("selector", selector, SELECTORS)))
+        if selector not in NAMES:
+            raise ValueError(str(unknown_name("selector", selector, NAMES)))
         return selector

@@ -1,8 +1,8 @@
-"""Probes of one feature on one matrix: rank, refit, score on held-out groups; the true labels and all shuffles in the
-same batch.
+"""Probes of one feature on one matrix: choose units, refit, score on held-out groups; the true labels and all shuffles
+in the same batch.
 
-sparse probe = selector + ridge-logistic refit + held-out scores. The control runs the whole of it on shuffled labels,
-selection included.
+sparse probe = selector + ridge-logistic refit + held-out scores. The control runs the whole of it on shuffled labels:
+screen, search, choice on inner folds and refit.
 """
 
 from __future__ import annotations
@@ -14,14 +14,28 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unweave.probing.auto import Chosen
+from unweave.probing.choosing import choose
 from unweave.probing.config import ProbeConfig
-from unweave.probing.ranking import LIVE, best_columns, scores_and_live
+from unweave.probing.ranking import LIVE
 from unweave.probing.result import Probe
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.logistic import LogisticFits, balanced_weights, fit_many
 from unweave.tensors.resampling import ratio_intervals
 from unweave.tensors.scores import Confusion, auc, confusion, f1, f1_parts, mcc, precision, recall
-from unweave.tensors.splits import Grouping
+from unweave.tensors.splits import Grouping, grouping
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Found:
+    """Of one k: the units of the true labels, and the fits and held-out scores of every labelling."""
+
+    support: Int[Tensor, " k"]
+    mean: Float[Tensor, " k"]
+    sd: Float[Tensor, " k"]
+    selector: str
+    fits: LogisticFits
+    scores: Float[np.ndarray, "m n"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +55,7 @@ def probe_all(
     config: ProbeConfig,
     *,
     labellings: Bool[np.ndarray, "m n"] | None = None,
-    order: Int[Tensor, "m k"] | None = None,
+    chosen: Chosen | None = None,
 ) -> list[Probe]:
     """A probe for every k that the live columns allow.
 
@@ -50,39 +64,41 @@ def probe_all(
         problem: Their labels.
         config: Settings.
         labellings: `all_labellings(problem, config)`, if it is there already.
-        order: The ranked columns of each labelling, if they are there already: many features rank together.
+        chosen: The units of each labelling, if they are there already: many features rank together.
     """
     labellings = all_labellings(problem, config) if labellings is None else labellings
-    train = torch.from_numpy(~problem.held_out)
-    if order is None:
-        masks = torch.from_numpy(labellings[:, ~problem.held_out].T.astype(np.float64))
-        found, live = scores_and_live(rows[train], masks, torch.ones_like(masks), config.selector)
-        order = best_columns(found, live, max(config.ks))
-    fitting = [k for k in config.ks if k <= order.shape[1]]
-    if not fitting:
-        return []
-    columns = torch.unique(order)
-    chosen = rows[:, columns].double()
-    mean = chosen[train].mean(0)
-    sd = chosen[train].std(0, unbiased=False).clamp_min(LIVE)
-    standard = (chosen - mean) / sd
-    places = torch.searchsorted(columns, order.contiguous())
-    probes = []
-    for k in fitting:
-        fits = _refit(standard[train], labellings[:, ~problem.held_out], places[:, :k], config.lam)
-        test_scores = _scores(standard[~train], places[:, :k], fits)
-        probes.append(
-            _measured(
-                k,
-                problem,
-                labellings,
-                test_scores,
-                fits,
-                order[0, :k],
-                (mean[places[0, :k]], sd[places[0, :k]]),
-                config,
-            )
+    training = ~problem.held_out
+    train = torch.from_numpy(training)
+    if chosen is None:
+        chosen = choose(
+            rows[train],
+            labellings[:, training],
+            grouping(problem.groups.codes[training], int(training.sum())),
+            config.ks,
+            selector=config.selector,
+            lam=config.lam,
+            seed=config.seed,
         )
+    if not chosen.supports:
+        return []
+    columns = torch.unique(torch.cat([support.flatten() for support in chosen.supports.values()]))
+    picked = rows.index_select(1, columns).double()
+    mean = picked[train].mean(0)
+    sd = picked[train].std(0, unbiased=False).clamp_min(LIVE)
+    standard = (picked - mean) / sd
+    probes = []
+    for k, support in chosen.supports.items():
+        places = torch.searchsorted(columns, support.contiguous())
+        fits = _refit(standard[train], labellings[:, training], places, config.lam)
+        found = _Found(
+            support=support[0],
+            mean=mean[places[0]],
+            sd=sd[places[0]],
+            selector=chosen.by[k][0],
+            fits=fits,
+            scores=_scores(standard[~train], places, fits),
+        )
+        probes.append(_measured(k, problem, labellings, found, config))
     return probes
 
 
@@ -128,41 +144,34 @@ def _scores(rows: Tensor, supports: Tensor, fits: LogisticFits) -> Float[np.ndar
     return (torch.einsum("npk,pk->pn", chosen, fits.coef) + fits.bias[:, None]).numpy()
 
 
-def _measured(
-    k: int,
-    problem: Problem,
-    labellings: np.ndarray,
-    test_scores: np.ndarray,
-    fits: LogisticFits,
-    support: Tensor,
-    scale: tuple[Tensor, Tensor],
-    config: ProbeConfig,
-) -> Probe:
+def _measured(k: int, problem: Problem, labellings: np.ndarray, found: _Found, config: ProbeConfig) -> Probe:
     test = problem.held_out
     present, codes = np.unique(problem.groups.codes[test], return_inverse=True)
     codes, counts = codes.reshape(-1), len(present)
     tables = [
-        confusion(labels[test], score > 0, codes, counts) for labels, score in zip(labellings, test_scores, strict=True)
+        confusion(labels[test], score > 0, codes, counts)
+        for labels, score in zip(labellings, found.scores, strict=True)
     ]
     control = [float(f1(table.total())) for table in tables[1:]]
     total = tables[0].total()
     truth = labellings[0][test]
     return Probe(
         k=k,
-        support=tuple(support.tolist()),
-        coef=tuple(fits.coef[0].tolist()),
-        bias=float(fits.bias[0]),
-        mean=tuple(scale[0].tolist()),
-        sd=tuple(scale[1].tolist()),
+        selector=found.selector,
+        support=tuple(found.support.tolist()),
+        coef=tuple(found.fits.coef[0].tolist()),
+        bias=float(found.fits.bias[0]),
+        mean=tuple(found.mean.tolist()),
+        sd=tuple(found.sd.tolist()),
         f1=_f1_estimate(tables[0], control, len(truth), config),
         mcc=float(mcc(total)),
-        auc=auc(truth, test_scores[0]) if 0 < truth.sum() < len(truth) else float("nan"),
+        auc=auc(truth, found.scores[0]) if 0 < truth.sum() < len(truth) else float("nan"),
         precision=float(precision(total)),
         recall=float(recall(total)),
         positive_rate=float(truth.mean()),
-        converged=bool(fits.converged.all()),
-        separable=bool(fits.separable[0]),
-        gap=float(fits.gap[0]) / len(problem.labels[~test]),
+        converged=bool(found.fits.converged.all()),
+        separable=bool(found.fits.separable[0]),
+        gap=float(found.fits.gap[0]) / len(problem.labels[~test]),
         n_train=int((~test).sum()),
         groups=tuple(problem.names[group] for group in present.tolist()),
         counts=tuple(zip(tables[0].tp.tolist(), tables[0].fp.tolist(), tables[0].fn.tolist(), strict=True)),

@@ -51,12 +51,15 @@ class Probe:
     """The held-out groups."""
     counts: tuple[tuple[int, int, int], ...] = ()
     """True positives, false positives and false negatives in each of them."""
+    selector: str = ""
+    """How the units were chosen; with `auto`, what won at this k."""
 
     def row(self) -> dict[str, Any]:
         """The probe as one row of a table."""
         return {
             "k": self.k,
             "support": list(self.support),
+            "selector": self.selector,
             "coef": list(self.coef),
             "bias": self.bias,
             "f1": self.f1.value,

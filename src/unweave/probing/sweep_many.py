@@ -17,9 +17,11 @@ from unweave.engine.local import map_units
 from unweave.errors import FingerprintError, InputError
 from unweave.features.featurizer import Featurizer
 from unweave.log import SILENT, Progress
+from unweave.probing.auto import Chosen
+from unweave.probing.choosing import ranked
 from unweave.probing.config import ProbeConfig
 from unweave.probing.kernel import Problem, all_labellings, probe_all
-from unweave.probing.ranking import best_columns, scores_and_live
+from unweave.probing.ranking import SELECTORS, scores_and_live
 from unweave.probing.result import ProbeSweep, ProbeTable
 from unweave.probing.sampling import Sample, draw
 from unweave.site import Site
@@ -34,7 +36,7 @@ def sweep_many(
     featurizer: Featurizer | None = None,
     ks: tuple[int, ...] = (1, 2, 4, 8, 16),
     seed: int = 0,
-    selector: str = "std_mean_diff",
+    selector: str = "auto",
     lam: float = 1.0,
     test: float = 0.3,
     shuffles: int = 20,
@@ -157,10 +159,10 @@ def _probe_level(
     problems = [_problem(feature, store, sample) for feature in features]
     labellings = [all_labellings(problem, config) for problem in problems]
     places = [np.searchsorted(index, feature.index) for feature in features]
-    orders = _ranked_together(rows, problems, labellings, places, config)
+    chosen = _ranked_together(rows, problems, labellings, places, config)
     found = {}
-    for feature, problem, labels, place, order in zip(features, problems, labellings, places, orders, strict=True):
-        probes = probe_all(rows[torch.from_numpy(place)], problem, config, labellings=labels, order=order)
+    for feature, problem, labels, place, units in zip(features, problems, labellings, places, chosen, strict=True):
+        probes = probe_all(rows[torch.from_numpy(place)], problem, config, labellings=labels, chosen=units)
         found[feature.name] = ProbeSweep(
             probes=tuple(probes),
             labels=(False, True),
@@ -187,10 +189,12 @@ def _ranked_together(
     labellings: Sequence[np.ndarray],
     places: Sequence[np.ndarray],
     config: ProbeConfig,
-) -> list[Tensor]:
+) -> Sequence[Chosen | None]:
     """The ranked columns of every labelling of every feature, from shared matrix products over all rows; a row that a
-    feature does not use, or does not train on, has weight 0 for it.
+    feature does not use, or does not train on, has weight 0 for it. None where the selector is a search.
     """
+    if config.selector not in SELECTORS:
+        return [None] * len(problems)
     counts = [len(labels) for labels in labellings]
     positives, members = (torch.zeros(len(rows), sum(counts), dtype=torch.float64) for _ in range(2))
     first = 0
@@ -202,4 +206,4 @@ def _ranked_together(
     found, live = scores_and_live(rows, positives, members, config.selector)
     ends = np.cumsum(counts).tolist()
     spans = [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
-    return [best_columns(found[span], live[span], max(config.ks)) for span in spans]
+    return [ranked(found[span], live[span], config.ks, config.selector) for span in spans]

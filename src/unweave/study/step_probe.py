@@ -14,6 +14,8 @@ from unweave.study.words import number, with_interval
 from unweave.study.work import Found, NotPossible, Work
 from unweave.tensors.resampling import WARN_BELOW
 
+SELECTOR = "std_mean_diff"
+"""A ranking, not the search that `sweep` runs by default: hundreds of probes must fit into a study of minutes."""
 SHOWN = (
     "feature",
     "site",
@@ -33,7 +35,8 @@ SHOWN = (
 def probe_options(work: Work) -> dict[str, Any]:
     """The settings that all probes of a study share, so that bases compare on the same rows and split."""
     config = work.config
-    return {name: getattr(config, name) for name in ("ks", "rows", "shuffles", "bootstrap", "test", "seed")}
+    shared = {name: getattr(config, name) for name in ("ks", "rows", "shuffles", "bootstrap", "test", "seed")}
+    return {"selector": SELECTOR, **shared}
 
 
 def probe_sites(work: Work) -> Found:

@@ -71,6 +71,34 @@ def grouped_split(
     return chosen[groups.codes]
 
 
+def grouped_folds(
+    groups: Grouping, strata: Float[np.ndarray, "n c"] | Sequence[Any], *, count: int, seed: int
+) -> Int[np.ndarray, " n"]:
+    """The fold of every row: `count` of about equal size, every group in one of them, classes dealt evenly; fewer where
+    there are fewer groups.
+
+    Args:
+        groups: The group of every row.
+        strata: As in `grouped_split`.
+        count: Number of folds.
+        seed: Decides the order in which groups of like size are dealt out.
+
+    Raises:
+        InputError: Fewer than one fold.
+    """
+    if count < 1:
+        raise InputError(f"count is {count}: at least one fold is needed")
+    columns = np.asarray(strata, dtype=np.float64).reshape(len(groups.codes), -1)
+    folds = np.zeros(len(groups.codes), dtype=np.int64)
+    left = np.arange(len(groups.codes))
+    for fold in range(min(count, groups.count) - 1):
+        here = grouping(groups.codes[left], len(left))
+        chosen = grouped_split(here, columns[left], test=1 / (min(count, groups.count) - fold), seed=seed)
+        folds[left[chosen]] = fold + 1
+        left = left[~chosen]
+    return folds
+
+
 def _counts(groups: Grouping, strata: np.ndarray) -> np.ndarray:
     """(G, 1 + c): rows and class members of every group."""
     columns = strata.reshape(len(strata), -1)
