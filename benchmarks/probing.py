@@ -85,7 +85,12 @@ def benchmark_planted(seeds: int, chosen: list[str], selectors: list[str]) -> di
                     "recovery_8_16": [
                         round(
                             float(
-                                np.mean([len(truth & set(answer[k].support)) / 8 for truth, (answer, _) in zip(truths, found, strict=True)])
+                                np.mean(
+                                    [
+                                        len(truth & set(answer[k].support)) / 8
+                                        for truth, (answer, _) in zip(truths, found, strict=True)
+                                    ]
+                                )
                             ),
                             3,
                         )
@@ -101,9 +106,7 @@ def benchmark_planted(seeds: int, chosen: list[str], selectors: list[str]) -> di
                 for place, k in enumerate(KS)
                 if (rival := max(rivals, key=lambda name, place=place: table[name][:, place].mean()))
             },
-            "auto_k8_within_.005_of_oracle": bool(
-                (table["ours: auto"][:, 3] >= np.array(best) - 0.005).all()
-            ),
+            "auto_k8_within_.005_of_oracle": bool((table["ours: auto"][:, 3] >= np.array(best) - 0.005).all()),
             "winners": [[answer[k].by for k in KS] for answer, _ in runs["ours: auto"]],
         }
         if "telescoping" in runs:

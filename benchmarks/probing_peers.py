@@ -43,7 +43,9 @@ def refit(world: Planted, support: list[int], *, penalty: float = 1.0) -> Answer
     train, y = ~world.held_out, world.labels[:, 0]
     columns = world.sites[0][:, support].astype(np.float64)
     columns = (columns - columns[train].mean(0)) / columns[train].std(0)
-    model = LogisticRegression(C=1 / penalty, class_weight="balanced", tol=1e-6, max_iter=1000).fit(columns[train], y[train])
+    model = LogisticRegression(C=1 / penalty, class_weight="balanced", tol=1e-6, max_iter=1000).fit(
+        columns[train], y[train]
+    )
     return Answer(f1=f1_score(y[~train], model.predict(columns[~train])), support=tuple(map(int, support)))
 
 
@@ -68,7 +70,9 @@ def sweep(world: Planted, ks: tuple[int, ...]) -> dict[int, Answer]:
     scaled, order = _scaled(world)
     found = {}
     for k in ks:
-        model = _saga(C=1.0, l1_ratio=0.0, max_iter=200).fit(np.ascontiguousarray(scaled[train][:, order[:k]]), y[train])
+        model = _saga(C=1.0, l1_ratio=0.0, max_iter=200).fit(
+            np.ascontiguousarray(scaled[train][:, order[:k]]), y[train]
+        )
         predicted = model.predict(scaled[~train][:, order[:k]])
         found[k] = Answer(f1=f1_score(y[~train], predicted), support=tuple(order[:k].tolist()))
     return found

@@ -20,12 +20,16 @@ COMMANDS = (
     ("study",),
     ("collect",),
     ("report",),
+    ("probe",),
+    ("probe", "haystack"),
     ("zoo",),
     ("zoo", "list"),
     ("zoo", "train"),
 )
 CONFIGS = (
     ("unweave.study.config", "StudyConfig", "`unweave study config.toml`"),
+    ("unweave.study.haystack_config", "HaystackConfig", "`unweave probe haystack`"),
+    ("unweave.activations.haystack.inputs", "HaystackInputs", "key `inputs` of `HaystackConfig`"),
     ("unweave.probing.config", "ProbeConfig", "keyword arguments of `uw.probing.sweep` and `sweep_many`"),
     ("unweave.probing.evidence", "EvidenceConfig", "`options` of `uw.probing.evidence`"),
     ("unweave.activations.collect", "CollectOptions", "keyword arguments of `uw.collect`"),

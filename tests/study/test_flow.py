@@ -292,7 +292,7 @@ def test_two_models_with_one_name_are_told_apart(tmp_path, config, inputs):
     ],
 )
 def test_every_model_has_a_folder_of_its_own_inside_the_run(names, folders, tmp_path):
-    found = flow._distinct([flow._slug(name) for name in flow._distinct(names)], mark="{}-{}")
+    found = flow.distinct([flow.slug(name) for name in flow.distinct(names)], mark="{}-{}")
     assert len(set(found)) == len(names)
     root = (tmp_path / "models").resolve()
     assert all((root / one).resolve().parent == root for one in found)

@@ -90,8 +90,8 @@ def collect(
 
     Args:
         model: From `load_model`.
-        texts: What `read_texts` takes; or an iterable of token-id sequences (for a transformer) or of input tensors
-            (for a plain module).
+        texts: What `read_texts` takes; or an iterable of token-id sequences or `Prepared` ones (for a transformer) or
+            of input tensors (for a plain module).
         sites: A name, a pattern such as `blocks.*.mlp_act`, or a list of both.
         out: Directory of the store. If it holds an unfinished collection of the same inputs and settings, that is
             finished.
@@ -193,6 +193,10 @@ def fitting(model: Model, options: CollectOptions) -> CollectOptions:
 
 def describe(model: Model, points: list[Point], source: Source, options: CollectOptions) -> Collection:
     """The identity of the collection."""
+    if source.kind == "sequences" and options.special == "include":
+        raise InputError(
+            "prepared sequences say themselves which tokens have rows: collect them with special='exclude'"
+        )
     widths = {str(point.site): source.width(point.site) for point in points}
     values = {
         "kind": source.kind,

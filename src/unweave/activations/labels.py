@@ -116,8 +116,8 @@ def pooled(column: Column, documents: Int[np.ndarray, " n"]) -> Float[Tensor, "n
 
 
 def groups_of(feature: LabelledFeature, store: ActivationStore) -> Int[np.ndarray, " n"]:
-    """The document of each labelled row."""
-    return store.rows["document"][feature.index] if feature.level == "token" else feature.index
+    """The group of each labelled row: its document, or the first document of those it belongs to."""
+    return store.groups[store.rows["document"][feature.index] if feature.level == "token" else feature.index]
 
 
 class _Documents:

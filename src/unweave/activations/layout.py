@@ -49,7 +49,7 @@ Special = Literal["exclude", "include"]
 class Collection(Config):
     """What a store holds and what it was made from: two collections with equal values hold equal bytes."""
 
-    kind: Literal["text", "ids", "tensors"]
+    kind: Literal["text", "ids", "tensors", "sequences"]
     """What the inputs were."""
     sites: dict[str, int]
     """Site -> width of a row."""

@@ -48,7 +48,7 @@ def replay(
     Raises:
         InputError: A store of plain tensors or with rows for special tokens, or no window in these documents.
     """
-    if store.collection.kind == "tensors" or store.collection.special == "include":
+    if store.collection.kind in ("tensors", "sequences") or store.collection.special == "include":
         raise InputError("only stores of token sequences without rows for special tokens can be replayed")
     special = special_tokens(model.tokenizer) if store.collection.kind == "text" else SpecialTokens()
     chosen = _in_turn(store, documents)[:most]

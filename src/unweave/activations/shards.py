@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from unweave.activations.layout import Collection, ShardEntry, shard_files, storage_dtype
+from unweave.activations.prepared import reduced
 from unweave.activations.windows import Unit, Window
 from unweave.artifact import fingerprint
 from unweave.config import config_json
@@ -143,7 +144,7 @@ def row_columns(unit: Unit, special: tuple[int, int], collection: Collection) ->
     parts: dict[str, list[np.ndarray]] = {"document": [], "sequence": [], "position": [], "token_id": []}
     for window in unit.windows:
         count = before + window.rows + after
-        inside = np.arange(window.start, window.start + window.rows)
+        inside = window.positions
         parts["document"].append(np.full(count, window.document))
         parts["sequence"].append(np.full(count, window.sequence))
         parts["position"].append(np.concatenate([np.full(before, -1), inside, np.full(after, -1)]))
@@ -181,6 +182,7 @@ def document_texts(unit: Unit, tokenizer: Any, keep_text: bool) -> dict[str, Any
     return {
         "documents": [
             {"document": document.index, "id": document.id, "text": document.text if keep_text else None}
+            | ({"group": document.group} if document.group is not None else {})
             for document in unit.documents
         ],
         "tokens": {str(token): string for token, string in zip(used, strings, strict=True) if string is not None},
@@ -230,7 +232,8 @@ def _place(stored: Tensor, site: Site, rows: Tensor, mask: Tensor | None, batch:
             " value, a store cannot hold it"
         )
     for number, (first, last) in enumerate(zip(batch.first_rows, batch.last_rows, strict=True)):
-        part = rows[number] if mask is None else rows[number, mask[number]]
+        whole = rows[number] if mask is None else rows[number, mask[number]]
+        part = reduced(whole, batch.windows[number])
         place = stored[first:last]
         if place.shape != part.shape:
             raise InputError(
@@ -247,7 +250,7 @@ def _place(stored: Tensor, site: Site, rows: Tensor, mask: Tensor | None, batch:
 def _not_finite(place: Tensor, part: Tensor, site: Site, window: Window, lead: int) -> DataError:
     row, column = (int(index) for index in torch.nonzero(~torch.isfinite(place))[0])
     value = float(part[row, column])
-    position = window.start + row - lead if lead <= row < lead + window.rows else -1
+    position = int(window.positions[row - lead]) if lead <= row < lead + window.rows else -1
     where = (
         f"{site} has {value:.6g} at document {window.document}, position {position} (row {row} of its window), column"
         f" {column}"
@@ -269,4 +272,5 @@ def _token_ids(window: Window, special: tuple[int, int], collection: Collection)
     if collection.kind == "tensors":
         return np.full(window.rows, -1)
     ids = np.asarray(window.values)
-    return ids if collection.special == "include" else ids[special[0] : len(ids) - special[1]]
+    own = ids[special[0] : len(ids) - special[1]]
+    return ids if collection.special == "include" else own[window.positions - window.start]

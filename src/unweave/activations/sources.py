@@ -1,5 +1,5 @@
-"""What a collection runs over: texts through a tokenizer, sequences of token ids, or input tensors of a plain
-module.
+"""What a collection runs over: texts through a tokenizer, sequences of token ids or prepared ones, or input tensors of
+a plain module.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from unweave.activations.prepared import Prepared, prepared_windows
 from unweave.activations.shards import rows_of
 from unweave.activations.texts import Text, read_texts
 from unweave.activations.windows import (
@@ -36,7 +37,7 @@ class Source:
     """Inputs of a collection, to be gone through once."""
 
     model: Model
-    kind: Literal["text", "ids", "tensors"]
+    kind: Literal["text", "ids", "tensors", "sequences"]
     items: Iterable[Any]
     context: int
     special: SpecialTokens = field(default_factory=SpecialTokens)
@@ -62,6 +63,8 @@ class Source:
         """The shards to make, as a stream."""
         if self.kind == "text":
             documents = text_windows(self.items, self.model.tokenizer, context=self.context, special=self.special)
+        elif self.kind == "sequences":
+            documents = prepared_windows(self.items, context=self.context, special=self.special)
         elif self.kind == "ids":
             documents = id_windows(self.items, context=self.context)
         else:
@@ -95,6 +98,9 @@ def open_source(model: Model, inputs: Any, context: int) -> Source:
     if head is None:
         raise InputError("there are no inputs: give at least one text or tensor")
     items = itertools.chain([head], stream)
+    if isinstance(head, Prepared):
+        special = SpecialTokens(before=head.before, after=head.after)
+        return Source(model=model, kind="sequences", items=items, context=context, special=special)
     if not _is_numbers(head):
         return _text_source(model, _begun(read_texts(items)), context)
     if model.family is not None:

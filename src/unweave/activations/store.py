@@ -48,6 +48,8 @@ class StoredDocument:
     """(tokens, 2): first and one-past-last character of each token, None if the tokenizer does not say."""
     tokens: tuple[str, ...]
     """The tokenizer's string of each token."""
+    group: str | None = None
+    """What it stays together with in a split; None = it is a group of its own."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -94,6 +96,26 @@ class ActivationStore:
             name: np.concatenate([part.get_tensor(f"rows/{name}").numpy() for part in parts] or [np.empty(0, np.int32)])
             for name in COLUMNS
         }
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """For each document the first document of its group, itself if it has none: what a split keeps together."""
+        count = sum(shard.documents for shard in self.manifest.shards)
+        if self.collection.kind != "sequences":  # only a builder says that documents belong together
+            return np.arange(count)
+        first: dict[str, int] = {}
+        records = (
+            record
+            for shard in self.manifest.shards
+            for record in read_json(shard_files(self.path, shard.index)[1])["documents"]
+        )
+        return np.array(
+            [
+                number if record.get("group") is None else first.setdefault(record["group"], number)
+                for number, record in enumerate(records)
+            ],
+            dtype=np.int64,
+        )
 
     def __len__(self) -> int:
         return self.manifest.rows
@@ -171,6 +193,7 @@ class ActivationStore:
                     ids=ids[start:end],
                     offsets=None if len(own) and own[0, 0] < 0 else own,
                     tokens=tuple(strings.get(str(token), "") for token in ids[start:end].tolist()),
+                    group=record.get("group"),
                 )
             )
         return found

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from unweave.activations.labels import LabelledFeature
 from unweave.activations.store import ActivationStore, StoredDocument
@@ -52,25 +52,34 @@ def token_string_features(store: ActivationStore, tokenizer: Any) -> list[Labell
     Tokens that are no valid text alone (part of a character) are labelled only for `is_not_ascii`.
     """
     strings = row_strings(store, tokenizer)
-    rows = [(row, string) for row, string in strings if string is not None]
-    parts = [row for row, string in strings if string is None]
-    distinct = sorted({string for _, string in rows})
+    rows = np.array([row for row, _ in strings], dtype=np.int64)
+    return [
+        LabelledFeature(name=name, level="token", index=rows[labelled], values=values, note=note)
+        for name, labelled, values, note in string_labels([string for _, string in strings], tokenizer)
+    ]
+
+
+def string_labels(
+    strings: Sequence[str | None], tokenizer: Any
+) -> list[tuple[str, Int[np.ndarray, " n"], Bool[np.ndarray, " n"], str]]:
+    """(feature, which strings it labels, whether they have it, note) for all eleven features; a string that is None is
+    part of a character, which only `is_not_ascii` labels.
+    """
+    known = np.array([number for number, string in enumerate(strings) if string is not None], dtype=np.int64)
+    distinct = sorted({string for string in strings if string is not None})
     number = {string: place for place, string in enumerate(distinct)}
-    index = np.array([row for row, _ in rows], dtype=np.int64)
-    which = np.array([number[string] for _, string in rows], dtype=np.int64)
+    which = np.array([number[string] for string in strings if string is not None], dtype=np.int64)
     found = []
     for name, predicate in PREDICATES.items():
         truth = np.array([predicate(string) for string in distinct], dtype=bool)
-        values = truth[which] if len(which) else np.empty(0, dtype=bool)
-        own_index = index
-        if name == "is_not_ascii" and parts:
-            own_index, values = _with_parts(index, values, parts)
-        note = (
-            HIDDEN
-            if is_hidden(predicate, [string for string, true in zip(distinct, truth, strict=True) if true], tokenizer)
-            else ""
-        )
-        found.append(LabelledFeature(name=name, level="token", index=own_index, values=values, note=note))
+        labelled, values = known, truth[which] if len(which) else np.empty(0, dtype=bool)
+        if name == "is_not_ascii":  # parts of a character belong to characters of several bytes: not ASCII
+            labelled = np.arange(len(strings))
+            everywhere = np.ones(len(strings), dtype=bool)
+            everywhere[known] = values
+            values = everywhere
+        positives = [string for string, true in zip(distinct, truth, strict=True) if true]
+        found.append((name, labelled, values, HIDDEN if is_hidden(predicate, positives, tokenizer) else ""))
     return found
 
 
@@ -109,6 +118,20 @@ def token_strings(document: StoredDocument, tokenizer: Any = None) -> list[str |
     return strings
 
 
+def vocabulary_strings(tokenizer: Any) -> dict[int, str]:
+    """Token id -> its characters, for every entry of the vocabulary that is text of its own: no special tokens, no
+    parts of a character, no continuations of a word in the style of WordPiece.
+    """
+    read = _reader(tokenizer)
+    special = set(getattr(tokenizer, "all_special_ids", ()))
+    found = {}
+    for token, number in tokenizer.get_vocab().items():
+        string = None if number in special or token.startswith("##") else read(token)
+        if string is not None:
+            found[number] = string
+    return found
+
+
 def is_hidden(predicate: Callable[[str], bool], positives: Sequence[str], tokenizer: Any) -> bool:
     """Whether the tokenizer's normaliser takes the feature away from most of the strings that have it."""
     normaliser = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
@@ -120,15 +143,6 @@ def is_hidden(predicate: Callable[[str], bool], positives: Sequence[str], tokeni
         lead = string[: len(string) - len(string.lstrip())]
         kept += any(candidate != "" and predicate(candidate) for candidate in (seen, lead + seen.strip()))
     return kept < len(positives) / 2
-
-
-def _with_parts(
-    index: np.ndarray, values: np.ndarray, parts: Sequence[int]
-) -> tuple[np.ndarray, Bool[np.ndarray, " n"]]:
-    """Parts of a character belong to characters of several bytes: not ASCII."""
-    joined = np.concatenate([index, np.array(parts, dtype=np.int64)])
-    order = np.argsort(joined)
-    return joined[order], np.concatenate([values, np.ones(len(parts), dtype=bool)])[order]
 
 
 def _shared_characters(offsets: np.ndarray) -> np.ndarray:

@@ -12,9 +12,11 @@ import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from jaxtyping import Int
 
 from unweave.activations.texts import Text
 from unweave.errors import InputError
@@ -51,6 +53,17 @@ class Window:
     """Token ids with special tokens, or one input tensor of a plain module."""
     rows: int
     """Rows it gives."""
+    keep: tuple[int, ...] | None = None
+    """Positions of its own tokens that have rows or are pooled; None = all have rows."""
+    pool: Literal["each", "mean", "max"] = "each"
+    """What becomes of the kept positions."""
+
+    @property
+    def positions(self) -> Int[np.ndarray, " rows"]:
+        """Position in the document of each row."""
+        if self.keep is None:
+            return np.arange(self.start, self.start + self.rows)
+        return self.start + np.array(self.keep if self.pool == "each" else self.keep[-1:], dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,6 +75,8 @@ class Document:
     text: str | None
     ids: Sequence[int]
     offsets: Sequence[tuple[int, int]] | None
+    group: str | None = None
+    """Documents of one group stay together in every split."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -83,11 +98,14 @@ class Unit:
         total = hashlib.sha256()
         for window in self.windows:
             total.update(f"{window.document} {window.sequence} {window.start} {window.rows}".encode())
+            if window.keep is not None:
+                total.update(f"{window.keep} {window.pool}".encode())
             values = torch.as_tensor(window.values)
             total.update(f"{tuple(values.shape)} {values.dtype}".encode())
             total.update(bytes_of(values))
         for document in self.documents:
-            total.update(repr((document.index, document.id, document.text)).encode("utf-8", "surrogatepass"))
+            told = (document.index, document.id, document.text, *([document.group] if document.group else []))
+            total.update(repr(told).encode("utf-8", "surrogatepass"))
         return total.hexdigest()
 
 

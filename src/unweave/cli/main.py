@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from unweave.cli.collect import collect
+from unweave.cli.probe import probe
 from unweave.cli.report import report
 from unweave.cli.study import study
 from unweave.cli.zoo import zoo
@@ -53,6 +54,7 @@ app = typer.Typer(
 app.command()(study)
 app.command()(collect)
 app.command()(report)
+app.add_typer(probe, name="probe")
 app.add_typer(zoo, name="zoo")
 
 

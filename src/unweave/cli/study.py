@@ -60,6 +60,7 @@ def study(
     debug: Debug = False,
 ) -> None:
     """Placeholder, replaced by HELP."""
+    from unweave.cli.numbers import numbers, without_nan
     from unweave.cli.progress import listener
     from unweave.study.config import StudyConfig
     from unweave.study.flow import plan_study, run_study
@@ -69,7 +70,7 @@ def study(
         "text": text,
         "labels": labels,
         "sites": site,
-        "ks": _numbers(k),
+        "ks": numbers(k),
         "rows": rows,
         "seed": seed,
     }
@@ -87,7 +88,7 @@ def study(
         return
     result = run_study(asked, out, force=force, command=shlex.join(["unweave", *sys.argv[1:]]), progress=progress)
     if json:
-        typer.echo(jsonlib.dumps(_without_nan(result.summary())))
+        typer.echo(jsonlib.dumps(without_nan(result.summary())))
         return
     for record in result.records:
         for sentence in record.summary:
@@ -103,22 +104,3 @@ def _configuration(kind: Any, path: Path | None, options: dict[str, Any]) -> Any
 
     values = read_mapping(path) if path is not None else {}
     return config_from(kind, {**values, **options}, source=str(path) if path is not None else "options")
-
-
-def _numbers(text: str | None) -> tuple[int, ...] | None:
-    from unweave.errors import InputError
-
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"--k is {text!r}: numbers with commas between them are needed, such as 1,2,4,8,16") from None
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and value != value else value

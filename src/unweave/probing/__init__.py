@@ -1,12 +1,16 @@
 """Sparse probes: which few units of a site encode a feature, with held-out scores, intervals and controls."""
 
+from unweave.probing import haystack as haystack
+from unweave.probing.best_site import best_sites as best_sites
 from unweave.probing.choosing import NAMES as NAMES
 from unweave.probing.config import ProbeConfig as ProbeConfig
 from unweave.probing.controls import Control as Control
 from unweave.probing.controls import random_coordinates as random_coordinates
+from unweave.probing.depth import depth_contrast as depth_contrast
 from unweave.probing.evidence import Evidence as Evidence
 from unweave.probing.evidence import EvidenceConfig as EvidenceConfig
 from unweave.probing.evidence import evidence as evidence
+from unweave.probing.published import load_published as load_published
 from unweave.probing.ranking import SELECTORS as SELECTORS
 from unweave.probing.ranking import rank as rank
 from unweave.probing.reseeds import Stability as Stability

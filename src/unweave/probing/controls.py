@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 
 from unweave.errors import InputError
+from unweave.probing.auto import Chosen
 from unweave.probing.config import ProbeConfig
 from unweave.probing.kernel import Problem, probe_all
 from unweave.probing.labels import binary_labels
 from unweave.probing.ranking import LIVE
 from unweave.probing.result import Probe
-from unweave.probing.summary import combined_f1
+from unweave.probing.summary import probes_f1
 from unweave.probing.sweep import check_classes
 from unweave.tensors.arrays import as_matrix, check_finite
 from unweave.tensors.estimate import Estimate
@@ -91,9 +92,10 @@ def probes_of(rows: Tensor, problem: Problem, config: ProbeConfig) -> dict[int, 
 
 def fixed_probe(rows: Tensor, problem: Problem, units: Sequence[int], config: ProbeConfig) -> Probe:
     """The probe on exactly these units; its support counts within them."""
-    only = config.model_copy(update={"ks": (len(units),), "selector": "std_mean_diff", "shuffles": 0})
-    order = torch.arange(len(units)).unsqueeze(0)
-    (found,) = probe_all(rows[:, list(units)], problem, only, order=order)
+    only = config.model_copy(update={"ks": (len(units),), "shuffles": 0})
+    everything = torch.arange(len(units)).unsqueeze(0)
+    given = Chosen(supports={len(units): everything}, by={len(units): ("given",)})
+    (found,) = probe_all(rows[:, list(units)], problem, only, chosen=given)
     return found
 
 
@@ -107,7 +109,7 @@ def against(
         if len(others) < max(1, len(stand_ins)):
             continue
         scores = [one.f1.value for one in others]
-        difference = combined_f1(
+        difference = probes_f1(
             [probe, *others], [1.0, *[-1 / len(others)] * len(others)], config, control=float(np.mean(scores))
         )
         found.append(

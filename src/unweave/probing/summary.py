@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from unweave.errors import InputError
 from unweave.probing.config import ProbeConfig
@@ -22,7 +23,7 @@ def mean_f1(table: ProbeTable, site: str, k: int) -> Estimate:
     probes = _probes(table, site, k)
     weights = np.full(len(probes), 1 / len(probes))
     controls = [probe.f1.control for probe in probes if probe.f1.control is not None]
-    return combined_f1(probes, weights, table.config, control=float(np.mean(controls)) if controls else None)
+    return probes_f1(probes, weights, table.config, control=float(np.mean(controls)) if controls else None)
 
 
 def mean_f1_difference(first: ProbeTable, second: ProbeTable, site: str, k: int) -> Estimate:
@@ -35,7 +36,7 @@ def mean_f1_difference(first: ProbeTable, second: ProbeTable, site: str, k: int)
         raise InputError("the two tables have other features or held-out documents: only probes on one split compare")
     one, two = (_probes(table, site, k) for table in (first, second))
     weights = np.concatenate([np.full(len(one), 1 / len(one)), np.full(len(two), -1 / len(two))])
-    return combined_f1([*one, *two], weights, first.config)
+    return probes_f1([*one, *two], weights, first.config)
 
 
 def _probes(table: ProbeTable, site: str, k: int) -> list[Probe]:
@@ -45,7 +46,7 @@ def _probes(table: ProbeTable, site: str, k: int) -> list[Probe]:
     return found
 
 
-def combined_f1(
+def probes_f1(
     probes: Sequence[Probe], weights: Sequence[float] | np.ndarray, config: ProbeConfig, *, control: float | None = None
 ) -> Estimate:
     """A weighted sum of the F1 of several probes on one split, its interval over the documents that any of them was
@@ -62,24 +63,44 @@ def combined_f1(
         >>> rng = np.random.default_rng(0)
         >>> y = rng.random(400) < 0.3
         >>> found = sweep(rng.normal(size=(400, 9)) + 2 * y[:, None], y, groups=np.arange(400) // 10, ks=(1, 4))
-        >>> combined_f1(found.probes, [-1.0, 1.0], found.config).value > 0  # four units tell more than one
+        >>> probes_f1(found.probes, [-1.0, 1.0], found.config).value > 0  # four units tell more than one
         True
     """
-    documents = sorted({group for probe in probes for group in probe.groups})
+    counted = [(probe.groups, probe.counts) for probe in probes]
+    rows = sum(probe.f1.n for probe in probes)
+    return combined_f1(counted, np.asarray(weights, dtype=np.float64), config, rows=rows, control=control)
+
+
+def combined_f1(
+    counted: Sequence[tuple[Sequence[int], Sequence[tuple[int, int, int]]]],
+    weights: Float[np.ndarray, " p"],
+    config: ProbeConfig,
+    *,
+    rows: int,
+    control: float | None = None,
+) -> Estimate:
+    """The weighted sum of several F1 with an interval over held-out groups, paired where they share groups.
+
+    Args:
+        counted: For each F1 the held-out groups, and true positives, false positives and false negatives in each.
+        weights: Of each F1.
+        config: Whose bootstrap and seed are used.
+        rows: Rows behind them, for the record.
+        control: The same sum for a control, for the record.
+    """
+    documents = sorted({group for groups, _ in counted for group in groups})
     place = {document: number for number, document in enumerate(documents)}
-    top, bottom = np.zeros((len(documents), len(probes))), np.zeros((len(documents), len(probes)))
-    for column, probe in enumerate(probes):
-        rows = [place[group] for group in probe.groups]
-        tp, fp, fn = np.array(probe.counts, dtype=np.float64).T
-        top[rows, column], bottom[rows, column] = 2 * tp, 2 * tp + fp + fn
-    interval = combination_interval(
-        top, bottom, np.asarray(weights, dtype=np.float64), seed=config.seed, draws=config.bootstrap
-    )
+    top, bottom = np.zeros((len(documents), len(counted))), np.zeros((len(documents), len(counted)))
+    for column, (groups, counts) in enumerate(counted):
+        rows_of = [place[group] for group in groups]
+        tp, fp, fn = np.array(counts, dtype=np.float64).T
+        top[rows_of, column], bottom[rows_of, column] = 2 * tp, 2 * tp + fp + fn
+    interval = combination_interval(top, bottom, weights, seed=config.seed, draws=config.bootstrap)
     return Estimate(
         value=float(interval.value[0]),
         low=float(interval.low[0]),
         high=float(interval.high[0]),
-        n=sum(probe.f1.n for probe in probes),
+        n=rows,
         n_groups=len(documents),
         control=control,
         seed=config.seed,

@@ -25,7 +25,7 @@ from unweave.probing.config import ProbeConfig
 from unweave.probing.controls import as_problem, fixed_probe, probes_of
 from unweave.probing.kernel import Problem
 from unweave.probing.ranking import best_columns, scores_and_live
-from unweave.probing.summary import combined_f1
+from unweave.probing.summary import probes_f1
 from unweave.tensors.estimate import Estimate
 
 
@@ -125,7 +125,7 @@ def _worth(
     for unit in units:
         rest = [other for other in units if other != unit]
         without[unit] = (
-            combined_f1([whole, fixed_probe(rows, problem, rest, config)], [1.0, -1.0], config) if rest else whole.f1
+            probes_f1([whole, fixed_probe(rows, problem, rest, config)], [1.0, -1.0], config) if rest else whole.f1
         )
     train = torch.from_numpy(~problem.held_out)
     masks = torch.from_numpy(problem.labels[~problem.held_out].astype(np.float64)).unsqueeze(1)
@@ -140,5 +140,5 @@ def _worth(
         f1=whole.f1,
         without=without,
         complement=rest.f1,
-        redundancy=combined_f1([whole, rest], [1.0, -1.0], config),
+        redundancy=probes_f1([whole, rest], [1.0, -1.0], config),
     )

@@ -28,12 +28,11 @@ from unweave.probing.controls import as_problem
 from unweave.probing.kernel import Problem
 from unweave.probing.ranking import LIVE, best_columns, scores_and_live
 from unweave.tensors.estimate import Estimate
-from unweave.tensors.folds import grouped_folds
 from unweave.tensors.logistic import balanced_weights, fit_many
 from unweave.tensors.multiplicity import BestOf, best_of_ratios
 from unweave.tensors.resampling import ratio_intervals
 from unweave.tensors.scores import confusion, f1, f1_parts
-from unweave.tensors.splits import Grouping
+from unweave.tensors.splits import Grouping, grouped_folds
 
 FOLDS = 3
 
@@ -216,13 +215,20 @@ def _inner_scores(columns: Tensor, problem: Problem, config: ProbeConfig) -> Flo
     labels, codes = problem.labels[train], problem.groups.codes[train]
     present, codes = np.unique(codes, return_inverse=True)
     groups = Grouping(codes=codes.reshape(-1), count=len(present))
-    folds = grouped_folds(groups, labels, folds=FOLDS, seed=config.seed)
+    strata = np.stack([labels, ~labels], 1).astype(np.float64)
+    folds = grouped_folds(groups, strata, count=FOLDS, seed=config.seed)
     found = []
     for fold in np.unique(folds):
         inside = folds != fold
+        if not 0 < labels[inside].sum() < inside.sum():
+            continue  # a class that is in one group cannot be fitted without it
         scores = _unit_scores(columns[torch.from_numpy(train)], labels, inside, config.lam)[~inside]
         rows = np.zeros(len(scores), dtype=np.int64)
         found.append([f1(confusion(labels[~inside], one > 0, rows, 1).total()) for one in scores.T])
+    if not found:
+        raise DataError(
+            f"a class is in one of the {groups.count} training groups: nothing can be chosen on inner folds"
+        )
     return np.mean(np.array(found, dtype=np.float64).reshape(len(found), -1), axis=0)
 
 

@@ -20,7 +20,7 @@ from unweave.activations.collect import CollectOptions, resolve_sites
 from unweave.activations.plan import CollectionPlan, plan_collection
 from unweave.activations.store import open_store
 from unweave.artifact import fingerprint
-from unweave.config import config_json
+from unweave.config import Config, config_json
 from unweave.errors import InputError, Interrupted, StoreError
 from unweave.log import SILENT, Progress
 from unweave.models.fingerprints import tokenizer_fingerprint
@@ -173,13 +173,13 @@ def plan_study(config: StudyConfig, progress: Progress = SILENT) -> tuple[list[P
     return planned, left_out
 
 
-def run_directory(out: str | Path | None, config: StudyConfig) -> Path:
-    """The directory of a run; one named after the configuration if none is given.
+def run_directory(out: str | Path | None, config: Config, kind: str = "study") -> Path:
+    """The directory of a run of this kind; one named after the configuration if none is given.
 
     Raises:
         InputError: It holds something else.
     """
-    folder = Path(out) if out is not None else Path("unweave-runs") / f"study-{fingerprint(config_json(config))[:8]}"
+    folder = Path(out) if out is not None else Path("unweave-runs") / f"{kind}-{fingerprint(config_json(config))[:8]}"
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / RUN).exists())):
         raise InputError(f"{folder} exists and is not a run of a study: choose another directory")
     return folder
@@ -203,13 +203,13 @@ class _Keeper:
 
     def announce(self, planned: list[Planned]) -> None:
         """Writes the run with all its models, none of them begun."""
-        names = _distinct([one.model.name for one in planned])
-        folders = _distinct([_slug(name) for name in names], mark="{}-{}")
+        names = distinct([one.model.name for one in planned])
+        folders = distinct([slug(name) for name in names], mark="{}-{}")
         entries = tuple(
             ModelEntry(
                 name=name,
                 folder=f"models/{folder}",
-                description=_describe(one.model),
+                description=describe(one.model),
                 fingerprint=one.model.fingerprint,
                 text=one.text.description,
                 plan=one.line(),
@@ -337,13 +337,14 @@ def _estimate(plan: CollectionPlan, config: StudyConfig) -> float:
     return plan.seconds * (1 + runs * config.ablation_windows * config.context / max(1, plan.rows)) + probes
 
 
-def _describe(model: Model) -> str:
+def describe(model: Model) -> str:
+    """What a model is, in a sentence without a full stop."""
     size = sum(parameter.numel() for parameter in model.module.parameters())
     effect = "next-token loss" if model.predicts_next else "last hidden state"
     return f"{type(model.module).__name__}, {size:,} parameters; effects are shown on its {effect}"
 
 
-def _distinct(names: list[str], mark: str = "{} ({})") -> list[str]:
+def distinct(names: list[str], mark: str = "{} ({})") -> list[str]:
     """Names with a number where one comes twice."""
     found: list[str] = []
     for name in names:
@@ -352,7 +353,7 @@ def _distinct(names: list[str], mark: str = "{} ({})") -> list[str]:
     return found
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     """A name as a folder: what other systems refuse in one becomes a hyphen."""
     plain = "".join(character if character.isalnum() or character in "-_." else "-" for character in name)
     return plain if plain.strip(".") else "model"
