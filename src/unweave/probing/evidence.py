@@ -175,7 +175,9 @@ def evidence(
             advance(1)
     return Evidence(
         features=tuple(found[feature.name] for feature in sample.features),
-        search=collected(scans, level=asked.level, most=10),
+        search=collected(
+            scans, level=asked.level, most=10, also={name: (one.site, one.unit) for name, one in winners.items()}
+        ),
         config=asked,
         probe=table.config,
         seconds=time.perf_counter() - start,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -158,13 +159,20 @@ def scan(site: str, rows: Tensor, problem: Problem, *, shuffles: int, seed: int)
     )
 
 
-def collected(scans: Mapping[str, Sequence[SiteScan]], *, level: float, most: int) -> Search:
+def collected(
+    scans: Mapping[str, Sequence[SiteScan]],
+    *,
+    level: float,
+    most: int,
+    also: Mapping[str, tuple[str, int]] = MappingProxyType({}),
+) -> Search:
     """The search from the scans of every site of every feature; the false discovery rate is over all of them.
 
     Args:
         scans: Feature -> its sites.
         level: False discovery rate that counts as found.
         most: Best units that are kept of each feature.
+        also: Feature -> (site, unit) that is kept besides.
     """
     p_values = np.concatenate([one.p_value for sites in scans.values() for one in sites])
     q_values = benjamini_hochberg(p_values)
@@ -175,7 +183,7 @@ def collected(scans: Mapping[str, Sequence[SiteScan]], *, level: float, most: in
         own_q, own_p = q_values[first : first + width], p_values[first : first + width]
         first += width
         searched[feature], significant[feature] = int((~np.isnan(own_p)).sum()), int((own_q < level).sum())
-        best += _best(feature, sites, own_q, most)
+        best += _best(feature, sites, own_q, most, also.get(feature))
     return Search(
         best=tuple(best),
         searched=searched,
@@ -185,16 +193,22 @@ def collected(scans: Mapping[str, Sequence[SiteScan]], *, level: float, most: in
     )
 
 
-def _best(feature: str, sites: Sequence[SiteScan], q_values: np.ndarray, most: int) -> list[UnitScore]:
+def _best(
+    feature: str, sites: Sequence[SiteScan], q_values: np.ndarray, most: int, also: tuple[str, int] | None
+) -> list[UnitScore]:
     t, difference, p_values = (
         np.concatenate([getattr(one, name) for one in sites]) for name in ("t", "difference", "p_value")
     )
     ends = np.cumsum([len(one.t) for one in sites])
     maxima = np.max([one.maxima for one in sites], axis=0)
     adjusted = max_statistic_p(np.abs(t), maxima) if len(maxima) else None
-    order = np.argsort(-np.nan_to_num(np.abs(t), nan=-1.0), kind="stable")[:most]
+    order = np.argsort(-np.nan_to_num(np.abs(t), nan=-1.0), kind="stable")[:most].tolist()
+    for number, one in enumerate(sites):
+        if also is not None and one.site == also[0]:
+            wanted = int(ends[number] - len(one.t)) + also[1]
+            order += [wanted] if wanted not in order else []
     found = []
-    for place in order.tolist():
+    for place in order:
         if np.isnan(t[place]):
             break
         number = int(np.searchsorted(ends, place, side="right"))
