@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from unweave.evals.ablation import Ablation
+from unweave.evals.class_ablation import ClassAblation, TokenRise
+from unweave.evals.contexts import Context
+from unweave.evals.neuron_card import Histogram, NeuronCard, WeightStatistic
+from unweave.probing.compound import Compared, Compound
 from unweave.probing.config import ProbeConfig
 from unweave.probing.controls import Control
 from unweave.probing.evidence import Evidence, EvidenceConfig, FeatureEvidence
@@ -39,7 +44,39 @@ def artifacts() -> dict[str, Any]:
         left_out={"selectivity": "no tokens"},
     )
     reseed = Reseed(k=1, f1=(0.5, 0.25), mean=0.375, sd=NAN, jaccard=1.0, frequency={7: 1.0})
+    ablation = Ablation(
+        name="digits", basis="neurons", units=(1,), unit="nats", effect=estimate, difference=estimate, elsewhere=None,
+        draws=20,
+    )  # fmt: skip
+    rise = TokenRise(token=5, string=" é", rise=-0.5, places=3)
+    context = Context(document=1, position=9, tokens=("a", " b"), values=(NAN, 0.5), focus=1, label=None)
+    statistic = WeightStatistic(name="norm of W_in", value=1.5, percentile=99.0)
+    histogram = Histogram(edges=(0.0, 0.5, 1.0), counts=(("all rows", (3, 1)),))
+    compared = Compared(
+        units=(3,), f1=estimate, precision=0.5, d_prime=float("inf"), above=0.25, strata={"bigram": 1.5},
+        fired={"bigram": 1.0}, words=("living room",),
+    )  # fmt: skip
     return {
+        "class_ablation": ClassAblation(classes=(ablation,), percent=None, as_current=(rise,), as_next=()),
+        "token_rise": rise,
+        "neuron_card": NeuronCard(
+            site="blocks.0.mlp_act",
+            unit=3,
+            feature=None,
+            probe=None,
+            weights=(statistic,),
+            raises=(("a", 0.5),),
+            lowers=(),
+            histogram=histogram,
+            contexts=(("top", (context,)),),
+            correlated=((4, -0.5),),
+            also=(score,),
+        ),
+        "weight_statistic": statistic,
+        "activation_histogram": histogram,
+        "context": context,
+        "compound": Compound(word="social security", singles=(compared,), together=compared, is_superposed=True),
+        "compound_compared": compared,
         "probe_control": control,
         "evidence_config": EvidenceConfig(shuffles=0, tokens=False),
         "feature_evidence": feature,

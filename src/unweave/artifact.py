@@ -77,6 +77,14 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "stability": "unweave.probing.reseeds:Stability",
         "union": "unweave.probing.unions:Union",
         "ablation": "unweave.evals.ablation:Ablation",
+        "class_ablation": "unweave.evals.class_ablation:ClassAblation",
+        "token_rise": "unweave.evals.class_ablation:TokenRise",
+        "neuron_card": "unweave.evals.neuron_card:NeuronCard",
+        "weight_statistic": "unweave.evals.neuron_card:WeightStatistic",
+        "activation_histogram": "unweave.evals.neuron_card:Histogram",
+        "context": "unweave.evals.contexts:Context",
+        "compound": "unweave.probing.compound:Compound",
+        "compound_compared": "unweave.probing.compound:Compared",
     }
 )
 """What an artifact may hold: kind -> where its class lives. A class that is not listed can be neither written nor

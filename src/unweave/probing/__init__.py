@@ -3,6 +3,8 @@
 from unweave.probing import haystack as haystack
 from unweave.probing.best_site import best_sites as best_sites
 from unweave.probing.choosing import NAMES as NAMES
+from unweave.probing.compound import Compound as Compound
+from unweave.probing.compound import compound as compound
 from unweave.probing.config import ProbeConfig as ProbeConfig
 from unweave.probing.controls import Control as Control
 from unweave.probing.controls import random_coordinates as random_coordinates

@@ -86,8 +86,9 @@ def as_problem(X: Any, y: Any, groups: Any, config: ProbeConfig) -> tuple[Tensor
 
 
 def probes_of(rows: Tensor, problem: Problem, config: ProbeConfig) -> dict[int, Probe]:
-    """The probes of one problem by k, without shuffles."""
-    return {probe.k: probe for probe in probe_all(rows, problem, config.model_copy(update={"shuffles": 0}))}
+    """The probes of one problem by k, without shuffles and with rough intervals: a control needs their counts."""
+    quick = config.model_copy(update={"shuffles": 0, "bootstrap": 100})
+    return {probe.k: probe for probe in probe_all(rows, problem, quick)}
 
 
 def fixed_probe(rows: Tensor, problem: Problem, units: Sequence[int], config: ProbeConfig) -> Probe:
@@ -180,13 +181,14 @@ def coordinates_control(
     deviation = rows[torch.from_numpy(~problem.held_out)].double().std(0, unbiased=False)
     live = torch.nonzero(deviation >= LIVE).flatten().numpy()
     rng = np.random.default_rng([config.seed, 6 + matched])
+    quick = config.model_copy(update={"bootstrap": 100})  # only the difference to the probe needs its interval
     stand_ins: list[dict[int, Probe]] = [{} for _ in range(draws)]
     for k, probe in probes.items():
         if k > len(live):
             continue
         for stand_in in stand_ins:
             units = _matched(probe.support, deviation.numpy(), live, rng) if matched else _drawn(live, k, rng)
-            stand_in[k] = fixed_probe(rows, problem, units.tolist(), config)
+            stand_in[k] = fixed_probe(rows, problem, units.tolist(), quick)
     name = "coordinates matched in spread" if matched else "random coordinates"
     return against(name, probes, stand_ins, config)
 

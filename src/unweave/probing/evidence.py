@@ -160,9 +160,10 @@ def evidence(
         for site in sites:
             for feature, rows, problem in _problems(store, site, sample.features, sample):
                 seed = table.config.seed
-                scans[feature.name].append(scan(site, rows, problem, shuffles=asked.shuffles, seed=seed))
+                looked = scan(site, rows, problem, shuffles=asked.shuffles, seed=seed)
+                scans[feature.name].append(looked)
                 candidates[feature.name].append(
-                    site_candidates(site, rows, problem, table.config, most=asked.candidates)
+                    site_candidates(site, rows, problem, table.config, most=asked.candidates, strength=np.abs(looked.t))
                 )
             advance(1)
         winners = {name: winner(name, parts, table.config) for name, parts in candidates.items()}

@@ -26,7 +26,8 @@ from unweave.errors import DataError, InputError
 from unweave.probing.config import ProbeConfig
 from unweave.probing.controls import as_problem
 from unweave.probing.kernel import Problem
-from unweave.probing.ranking import LIVE, best_columns, scores_and_live
+from unweave.probing.ranking import LIVE
+from unweave.tensors.clustered import pooled_t
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.logistic import balanced_weights, fit_many
 from unweave.tensors.multiplicity import BestOf, best_of_ratios
@@ -130,8 +131,18 @@ def best_unit(
     return winner("", parts, settings)
 
 
-def site_candidates(site: str, rows: Tensor, problem: Problem, config: ProbeConfig, *, most: int) -> Candidates:
+def site_candidates(
+    site: str, rows: Tensor, problem: Problem, config: ProbeConfig, *, most: int, strength: np.ndarray | None = None
+) -> Candidates:
     """The candidates of one site.
+
+    Args:
+        site: Its name.
+        rows: Its activations.
+        problem: Labels and split.
+        config: Of the probe.
+        most: Units that compete.
+        strength: What they are chosen by, NaN where a unit does not vary; the standardised mean difference if None.
 
     Raises:
         InputError: No candidates asked for.
@@ -140,11 +151,11 @@ def site_candidates(site: str, rows: Tensor, problem: Problem, config: ProbeConf
     if most < 1:
         raise InputError(f"candidates is {most}: at least one unit a site is needed")
     train = ~problem.held_out
-    training = torch.from_numpy(train)
-    masks = torch.from_numpy(problem.labels[train].astype(np.float64)).unsqueeze(1)
-    # single units are fitted one by one whatever the selector of the sweep: the standardised difference orders them
-    found, live = scores_and_live(rows[training], masks, torch.ones_like(masks), "std_mean_diff")
-    units = best_columns(found, live, most)[0]
+    if strength is None:
+        strength = pooled_t(rows[torch.from_numpy(train)], problem.labels[None, train])[0].abs().numpy()
+        strength = np.where(strength > 0, strength, np.nan)
+    units = torch.from_numpy(np.argsort(-np.nan_to_num(strength, nan=-1.0), kind="stable")[:most].copy())
+    units = units[torch.from_numpy(~np.isnan(strength))[units]]
     columns = rows[:, units].double()
     outer = _unit_scores(columns, problem.labels, train, config.lam)
     present, codes = np.unique(problem.groups.codes[problem.held_out], return_inverse=True)

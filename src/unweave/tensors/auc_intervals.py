@@ -1,40 +1,32 @@
-"""Intervals of an AUC that resample groups: rows are sorted once, a draw only changes their weights.
+"""Intervals of an AUC that resample groups.
 
-From 50 groups on the percentile interval; below, the studentised one, whose standard error in each draw comes from the
-placements of the rows summed by group, so that no group counts as more than one observation.
+An AUC is a sum over pairs of groups, so all draws together are two matrix products with the table of pairs won. From 50
+groups on the percentile interval; below, the studentised one, whose standard error in each draw comes from the
+placements of the rows summed by group, so that no group counts as more than one observation. With very many groups the
+table would be too large: rows are sorted once then, and a draw only changes their weights.
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
-| `weights` | N_g(i) | (B, n) | how often the group of the row is drawn | Efron and Tibshirani 1993, chapter 6 |
-| `placement` | V10, V01 | (B, n) | weighted share of the other class that the row is in order with, ties one half | DeLong, DeLong, Clarke-Pearson 1988, eq. 3 |
-| `errors` | se(AUC) | (B,) | placements minus AUC, summed by group, then squared | Obuchowski 1997, eq. 3 |
+| `pairs` | W | (G, G) | pairs (positive of the first group, negative of the second) in order, ties one half | Mann and Whitney 1947 |
+| `counts` | N | (B, G) | how often each group is drawn | Efron and Tibshirani 1993, chapter 6 |
+| `influence` | V10 - AUC, V01 - AUC | (B, G) | placements minus AUC, summed by group | DeLong, DeLong, Clarke-Pearson 1988, eq. 3; Obuchowski 1997, eq. 3 |
 """  # noqa: E501 - a table does not wrap
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from unweave.errors import DataError
 from unweave.tensors.estimate import Estimate
+from unweave.tensors.multiplicity import pair_wins
 from unweave.tensors.resampling import PERCENTILE_FROM, WARN_BELOW, bounded, multinomial_counts, pivots
+from unweave.tensors.scores import auc
 
 BLOCK_BYTES = 1 << 25
 """Bound on one array of draws times rows."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Sorted:
-    """Rows by falling score, as what a draw needs of them."""
-
-    labels: Bool[np.ndarray, " n"]
-    codes: Int[np.ndarray, " n"]
-    first: Int[np.ndarray, " n"]
-    """Place of the first row with the same score."""
-    last: Int[np.ndarray, " n"]
-    """One past the place of the last."""
+MOST_GROUPS = 1024
+"""Up to so many groups the table of pairs is used."""
 
 
 def auc_estimate(
@@ -66,17 +58,21 @@ def auc_estimate(
     if not 0 < labels.sum() < len(labels):
         raise DataError(f"AUC needs both classes, got {int(labels.sum())} positives of {len(labels)} rows")
     groups = int(codes.max()) + 1
-    rows = _sorted(labels, scores, codes)
-    value, error = _aucs(rows, np.ones((1, groups)), with_errors=True)
     if groups < 2:
+        value = np.array([auc(labels, scores)])
         return _estimate(
             value, (float("nan"), float("nan")), len(labels), groups, seed, "fewer than 2 groups: no interval"
         )
     counts = multinomial_counts(groups, draws, seed)
     few = groups < PERCENTILE_FROM
-    block = max(1, BLOCK_BYTES // (8 * len(labels)))
-    parts = [_aucs(rows, counts[start : start + block], with_errors=few) for start in range(0, draws, block)]
-    samples, errors = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if groups <= MOST_GROUPS:
+        masses = [np.bincount(codes[kind], minlength=groups).astype(float) for kind in (labels, ~labels)]
+        pairs = pair_wins(labels, scores[:, None], codes, groups)[:, :, 0]
+        value, error = _by_pairs(pairs, masses, np.ones((1, groups)))
+        samples, errors = _by_pairs(pairs, masses, counts)
+    else:
+        value, error = np.array([auc(labels, scores)]), np.zeros(1)
+        samples, errors = _by_rows(labels, scores, codes, counts), np.zeros(draws)
     tails = (0.025, 0.975)
     if few:
         lower, upper = pivots((samples - value)[:, None], error, errors[:, None], tails, groups)
@@ -103,38 +99,33 @@ def _estimate(
     )
 
 
-def _sorted(labels: np.ndarray, scores: np.ndarray, codes: np.ndarray) -> _Sorted:
-    order = np.argsort(scores, kind="stable")
-    ascending = scores[order]
-    return _Sorted(
-        labels=labels[order],
-        codes=codes[order],
-        first=np.searchsorted(ascending, ascending, side="left"),
-        last=np.searchsorted(ascending, ascending, side="right"),
-    )
-
-
-def _aucs(rows: _Sorted, counts: np.ndarray, *, with_errors: bool) -> tuple[np.ndarray, np.ndarray]:
-    """AUC of each draw, NaN where it has one class only, and its standard error (zeros if not wanted)."""
-    weights = counts[:, rows.codes]
-    masses = [(weights * kind).sum(1) for kind in (rows.labels, ~rows.labels)]
+def _by_pairs(pairs: np.ndarray, masses: list[np.ndarray], counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """AUC of each draw, NaN where it has one class only, and its standard error."""
+    won, lost = counts @ pairs.T, counts @ pairs  # by group of the positive, by group of the negative
+    positives, negatives = ((counts @ mass)[:, None] for mass in masses)
+    groups = counts.shape[1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        below = _mass_below(weights * ~rows.labels, rows) / masses[1][:, None]
-        found = (weights * rows.labels * below).sum(1) / masses[0]
-        if not with_errors:
-            return found, np.zeros(len(counts))
-        above = 1 - _mass_below(weights * rows.labels, rows) / masses[0][:, None]
-        placement = np.where(rows.labels, below / masses[0][:, None], above / masses[1][:, None])
-        share = np.where(rows.labels, 1 / masses[0][:, None], 1 / masses[1][:, None])
-        own = np.zeros((len(rows.codes), counts.shape[1]))
-        own[np.arange(len(rows.codes)), rows.codes] = 1.0
-        influence = (placement - share * found[:, None]) @ own
-        groups = counts.shape[1]
-        errors = np.sqrt((counts * np.square(influence)).sum(1) * groups / max(1, groups - 1))
-    return found, errors
+        found = (counts * won).sum(1, keepdims=True) / (positives * negatives)
+        influence = (won / negatives - found * masses[0]) / positives + (
+            lost / positives - found * masses[1]
+        ) / negatives
+        errors = np.sqrt((counts * np.square(influence)).sum(1) * groups / (groups - 1))
+    return found[:, 0], errors
 
 
-def _mass_below(weights: np.ndarray, rows: _Sorted) -> np.ndarray:
-    """For every row, the weight of rows with a lower score and half of that with an equal one."""
-    running = np.concatenate([np.zeros((len(weights), 1)), np.cumsum(weights, axis=1)], axis=1)
-    return (running[:, rows.first] + running[:, rows.last]) / 2
+def _by_rows(
+    labels: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"], codes: Int[np.ndarray, " n"], counts: np.ndarray
+) -> np.ndarray:
+    """AUC of each draw from the rows in order of their scores."""
+    order = np.argsort(scores, kind="stable")
+    truth, group, ascending = labels[order], codes[order], scores[order]
+    first, last = (np.searchsorted(ascending, ascending[truth], side=side) for side in ("left", "right"))
+    block = max(1, BLOCK_BYTES // (8 * len(labels)))
+    parts = []
+    for start in range(0, len(counts), block):
+        weights = counts[start : start + block][:, group]
+        running = np.concatenate([np.zeros((len(weights), 1)), np.cumsum(weights * ~truth, axis=1)], axis=1)
+        below = (running[:, first] + running[:, last]) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts.append((weights[:, truth] * below).sum(1) / (weights[:, truth].sum(1) * running[:, -1]))
+    return np.concatenate(parts)

@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unweave.errors import DataError
+from unweave.tensors.arrays import computing_dtype
 from unweave.tensors.splits import Grouping
 
 LEAST_VARIANCE = 1e-12
@@ -43,7 +44,7 @@ def clustered_test(rows: Float[Tensor, "n d"], labels: Bool[np.ndarray, " n"], g
     """The difference of class means of every column, tested with groups as the independent units.
 
     Args:
-        rows: Activations.
+        rows: Activations; float32 keeps five digits of t.
         labels: One a row.
         groups: Of the rows.
 
@@ -66,16 +67,14 @@ def clustered_test(rows: Float[Tensor, "n d"], labels: Bool[np.ndarray, " n"], g
             f"{positives} positives of {len(labels)} rows in {groups.count} groups: a test of two means needs both"
             " classes and two groups"
         )
-    exact = rows.to(torch.float64)
+    exact = rows.to(computing_dtype(rows.dtype))
     exact = exact - exact.mean(0)  # sums of squares about a large mean lose their digits
-    mask = torch.from_numpy(labels)
-    codes = torch.from_numpy(groups.codes)
     sums, sizes = [], []
-    for kind in (mask, ~mask):
-        sums.append(
-            torch.zeros(groups.count, exact.shape[1], dtype=torch.float64).index_add_(0, codes[kind], exact[kind])
-        )
-        sizes.append(torch.bincount(codes[kind], minlength=groups.count).double()[:, None])
+    for kind in (labels, ~labels):
+        members = torch.zeros(groups.count, len(labels), dtype=exact.dtype)
+        members[torch.from_numpy(groups.codes[kind]), torch.from_numpy(np.flatnonzero(kind))] = 1.0
+        sums.append((members @ exact).double())
+        sizes.append(members.sum(1, keepdim=True).double())
     means = [part.sum(0) / size.sum() for part, size in zip(sums, sizes, strict=True)]
     positive, negative = (
         (part - size * mean) / size.sum() for part, size, mean in zip(sums, sizes, means, strict=True)
@@ -83,7 +82,7 @@ def clustered_test(rows: Float[Tensor, "n d"], labels: Bool[np.ndarray, " n"], g
     influence = positive - negative
     error = (influence.square().sum(0) * groups.count / (groups.count - 1)).sqrt()
     difference = means[0] - means[1]
-    varies = exact.square().mean(0) > LEAST_VARIANCE
+    varies = exact.square().mean(0).double() > LEAST_VARIANCE
     t = torch.where(varies & (error > 0), difference / error, torch.nan).numpy()
     return ClusteredTest(difference=difference.numpy(), t=t, p_value=2 * student.sf(np.abs(t), groups.count - 1))
 
