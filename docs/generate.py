@@ -31,6 +31,7 @@ CONFIGS = (
     ("unweave.study.haystack_config", "HaystackConfig", "`unweave probe haystack`"),
     ("unweave.activations.haystack.inputs", "HaystackInputs", "key `inputs` of `HaystackConfig`"),
     ("unweave.probing.config", "ProbeConfig", "keyword arguments of `uw.probing.sweep` and `sweep_many`"),
+    ("unweave.probing.evidence", "EvidenceConfig", "`options` of `uw.probing.evidence`"),
     ("unweave.activations.collect", "CollectOptions", "keyword arguments of `uw.collect`"),
 )
 ERRORS = (

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import samples_probing
 import unweave as uw
 from unweave.artifact import KINDS
 from unweave.config import Config
@@ -102,6 +103,7 @@ CONFIG_VALUES: dict[str, dict[str, Any]] = {
         "random_weights": False,
         "margin": 0.2,
     },
+    "EvidenceConfig": {"shuffles": 3, "rotations": 1, "tokens": False},
     "ProbeConfig": {"ks": [1, 3], "lam": 0.1, "selector": "mean_diff", "seed": 12345678901234567890},
     "Figure": FIGURE,
     "Table": TABLE,
@@ -250,6 +252,7 @@ def artifacts() -> dict[str, Any]:
             config=ProbeConfig(),
             seconds=2.0,
         ),
+        **samples_probing.artifacts(),
         "ablation": Ablation(
             name="n",
             basis="pca",

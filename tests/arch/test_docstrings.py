@@ -160,6 +160,10 @@ def test_examples_run(name, monkeypatch, tmp_path):
 MADE_BY_VERBS = {
     "uw.Section": "Model.section", "uw.Featurizer": "a protocol", "uw.probing.ProbeConfig": "sweep",
     "uw.probing.ProbeSweep": "sweep", "uw.probing.ProbeTable": "sweep_many", "uw.evals.Ablation": "ablate",
+    "uw.probing.Control": "random_coordinates", "uw.probing.Evidence": "evidence", "uw.probing.Search": "search",
+    "uw.probing.EvidenceConfig": "evidence", "uw.probing.Stability": "reseeds", "uw.probing.Union": "union_support",
+    "uw.probing.Winner": "best_unit", "uw.probing.Compound": "compound", "uw.evals.ClassAblation": "ablate_by_class",
+    "uw.evals.Context": "contexts", "uw.evals.NeuronCard": "neuron_card",
     "uw.evals.Effects": "effects_of", "uw.evals.PlainRun": "plain_run", "uw.load": "save",
 }  # fmt: skip
 """Exported names without an example of their own -> whose example shows them."""

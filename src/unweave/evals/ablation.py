@@ -119,14 +119,14 @@ def ablate(
     size = sizes.pop()
     taken = {unit for one in chosen.values() for unit in one}
     controls = [
-        _run(model, featurizer, units_, means, plain)
+        ablated(model, featurizer, units_, means, plain)
         for units_ in random_sets(units(featurizer), size, exclude=taken, count=draws, seed=seed)
     ]
     found = []
     for name, one in chosen.items():
-        effects = _run(model, featurizer, list(one), means, plain)
+        effects = ablated(model, featurizer, list(one), means, plain)
         where = None if places is None else places[name]
-        found.append(_ablation(name, featurizer, one, effects, controls, groups, where, seed))
+        found.append(measured(name, featurizer, one, effects, controls, groups, where, seed))
     return found
 
 
@@ -193,14 +193,15 @@ def random_sets(count_units: int, size: int, *, exclude: set[int], count: int, s
     return [sorted(rng.choice(pool, size=size, replace=False).tolist()) for _ in range(count)]
 
 
-def _run(model: Model, featurizer: Featurizer, chosen: Sequence[int], means: Tensor, plain: PlainRun) -> Effects:
+def ablated(model: Model, featurizer: Featurizer, chosen: Sequence[int], means: Tensor, plain: PlainRun) -> Effects:
+    """The effect of setting these units to their means, everywhere."""
     edit = Edit(
         site=str(featurizer.site), operator=set_to(means[list(chosen)]), featurizer=featurizer, units=list(chosen)
     )
     return effects_of(model, plain, edit)
 
 
-def _ablation(
+def measured(
     name: str,
     featurizer: Featurizer,
     chosen: Sequence[int],
@@ -210,6 +211,7 @@ def _ablation(
     where: np.ndarray | None,
     seed: int,
 ) -> Ablation:
+    """The ablation of one set of units from the effects of it and of its controls, at the places of interest."""
     if not len(effects.values):
         raise DataError("no token of the windows is predicted from another: windows of two tokens or more are needed")
     interest = np.ones(len(effects.values), dtype=bool) if where is None else where

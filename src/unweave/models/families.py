@@ -42,6 +42,8 @@ class Family:
     """The matrix that reads the neurons."""
     neurons: Callable[[Any, Tensor], Tensor]
     """(block, input of the MLP) -> neurons after the nonlinearity."""
+    mlp_inputs: Mapping[str, str]
+    """Role (`in`, or `gate` and `up`) -> the matrix that the neurons read the stream by."""
     attention_norm: str | None = None
     """Post-norm families: the norm after the sum of stream and attention."""
     mlp_norm: str | None = None
@@ -86,6 +88,7 @@ FAMILIES: tuple[Family, ...] = (
         attention_matrix="attn.c_proj",
         mlp_matrix="mlp.c_proj",
         neurons=_gpt2_neurons,
+        mlp_inputs={"in": "mlp.c_fc"},
         head="lm_head",
     ),
     Family(
@@ -109,6 +112,7 @@ FAMILIES: tuple[Family, ...] = (
         attention_matrix="self_attn.o_proj",
         mlp_matrix="mlp.down_proj",
         neurons=_gated_neurons,
+        mlp_inputs={"gate": "mlp.gate_proj", "up": "mlp.up_proj"},
         head="lm_head",
     ),
     Family(
@@ -130,6 +134,7 @@ FAMILIES: tuple[Family, ...] = (
         attention_matrix="attention.output.dense",
         mlp_matrix="output.dense",
         neurons=_bert_neurons,
+        mlp_inputs={"in": "intermediate.dense"},
         attention_norm="attention.output.LayerNorm",
         mlp_norm="output.LayerNorm",
     ),

@@ -23,7 +23,7 @@ def mean_f1(table: ProbeTable, site: str, k: int) -> Estimate:
     probes = _probes(table, site, k)
     weights = np.full(len(probes), 1 / len(probes))
     controls = [probe.f1.control for probe in probes if probe.f1.control is not None]
-    return _combined(probes, weights, table, control=float(np.mean(controls)) if controls else None)
+    return probes_f1(probes, weights, table.config, control=float(np.mean(controls)) if controls else None)
 
 
 def mean_f1_difference(first: ProbeTable, second: ProbeTable, site: str, k: int) -> Estimate:
@@ -36,7 +36,7 @@ def mean_f1_difference(first: ProbeTable, second: ProbeTable, site: str, k: int)
         raise InputError("the two tables have other features or held-out documents: only probes on one split compare")
     one, two = (_probes(table, site, k) for table in (first, second))
     weights = np.concatenate([np.full(len(one), 1 / len(one)), np.full(len(two), -1 / len(two))])
-    return _combined([*one, *two], weights, first)
+    return probes_f1([*one, *two], weights, first.config)
 
 
 def _probes(table: ProbeTable, site: str, k: int) -> list[Probe]:
@@ -46,11 +46,29 @@ def _probes(table: ProbeTable, site: str, k: int) -> list[Probe]:
     return found
 
 
-def _combined(
-    probes: Sequence[Probe], weights: np.ndarray, table: ProbeTable, *, control: float | None = None
+def probes_f1(
+    probes: Sequence[Probe], weights: Sequence[float] | np.ndarray, config: ProbeConfig, *, control: float | None = None
 ) -> Estimate:
+    """A weighted sum of the F1 of several probes on one split, its interval over the documents that any of them was
+    scored on.
+
+    Args:
+        probes: On one split of the documents.
+        weights: One a probe: 1/n each for a mean, 1 and -1 for a difference.
+        config: Whose seed and number of draws the interval uses.
+        control: What the sum is to be compared with, for the estimate to carry.
+
+    Example:
+        >>> from unweave.probing.sweep import sweep
+        >>> rng = np.random.default_rng(0)
+        >>> y = rng.random(400) < 0.3
+        >>> found = sweep(rng.normal(size=(400, 9)) + 2 * y[:, None], y, groups=np.arange(400) // 10, ks=(1, 4))
+        >>> probes_f1(found.probes, [-1.0, 1.0], found.config).value > 0  # four units tell more than one
+        True
+    """
     counted = [(probe.groups, probe.counts) for probe in probes]
-    return combined_f1(counted, weights, table.config, rows=sum(probe.f1.n for probe in probes), control=control)
+    rows = sum(probe.f1.n for probe in probes)
+    return combined_f1(counted, np.asarray(weights, dtype=np.float64), config, rows=rows, control=control)
 
 
 def combined_f1(

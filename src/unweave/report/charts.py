@@ -1,4 +1,4 @@
-"""The four kinds of figures, each from columns of plain values to a Vega-Lite specification.
+"""The five kinds of figures, each from columns of plain values to a Vega-Lite specification.
 
 | kind | needs | may have |
 |---|---|---|
@@ -6,6 +6,7 @@
 | `heatmap` | `row`, `column`, `value` | `low`, `high`, `control` (shown on hover); `select` |
 | `forest` | `label`, `value`, `low`, `high`, `series` | `control` |
 | `bars` | `label`, `value` | `series` |
+| `histogram` | `left`, `right`, `value`, `series` | |
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "heatmap": ("row", "column", "value"),
         "forest": ("label", "value", "low", "high", "series"),
         "bars": ("label", "value"),
+        "histogram": ("left", "right", "value", "series"),
     }
 )
 
@@ -190,8 +192,26 @@ def _bars(figure: Figure) -> Any:
     return _selected((bars + numbers).properties(width=460, height=20 * len(labels)), figure)
 
 
+def _histogram(figure: Figure) -> Any:
+    """Steps on a logarithmic axis: the few rows in a tail are what a histogram of activations is looked at for."""
+    chart = alt.Chart(ROWS).encode(
+        x=alt.X("left:Q", title=figure.options.get("x", ""), scale=alt.Scale(zero=False), axis=alt.Axis(grid=False)),
+        x2="right:Q",
+        y=alt.Y(
+            "value:Q",
+            title=figure.options.get("y", ""),
+            scale=alt.Scale(type="symlog", constant=1),
+            axis=alt.Axis(values=[0, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000], format=",d"),
+            stack=None,
+        ),
+        color=_series(figure),
+        tooltip=_tooltip(figure, ("series", "left", "right", "value")),
+    )
+    return _selected(chart.mark_bar(opacity=0.55, binSpacing=0).properties(width=560, height=150), figure)
+
+
 DRAW: Mapping[str, Callable[[Figure], Any]] = MappingProxyType(
-    {"curves": _curves, "heatmap": _heatmap, "forest": _forest, "bars": _bars}
+    {"curves": _curves, "heatmap": _heatmap, "forest": _forest, "bars": _bars, "histogram": _histogram}
 )
 """Kind -> what draws it."""
 

@@ -56,7 +56,9 @@ def render(run: Run, records: list[Record]) -> str:
     environment.tests["interval"] = lambda value: isinstance(value, str) and INTERVAL.fullmatch(value) is not None
     template = environment.get_template("page.html.j2")
     by_model = {entry.name: [record for record in records if record.model == entry.name] for entry in run.models}
-    figures = [figure for record in records for figure in record.figures]
+    figures = [
+        figure for record in records for figure in (*record.figures, *(f for c in record.cards for f in c.figures))
+    ]
     return template.render(
         run=run,
         by_model=by_model,

@@ -23,7 +23,7 @@ Value = float | int | str | bool | None
 class Figure(Config):
     """Data of one figure, a column a name, and what the axes say."""
 
-    kind: Literal["curves", "heatmap", "forest", "bars"]
+    kind: Literal["curves", "heatmap", "forest", "bars", "histogram"]
     title: str
     caption: str
     """What is seen, on what sample, and what it does not show."""
@@ -45,6 +45,37 @@ class Table(Config):
     note: str = ""
 
 
+class Passage(Config):
+    """A stretch of text, shaded piece by piece."""
+
+    pieces: tuple[str, ...]
+    shades: tuple[float, ...]
+    """From -1 to 1, one a piece; 0 = none."""
+    hints: tuple[str, ...] = ()
+    """What a pointer over a piece shows, one a piece."""
+    focus: int
+    """Which piece it is about."""
+    note: str = ""
+
+
+class Passages(Config):
+    """Stretches of text of one kind."""
+
+    title: str
+    rows: tuple[Passage, ...]
+    note: str = ""
+
+
+class Card(Config):
+    """One thing on a page of its own: what it is, in sentences, tables, figures and texts."""
+
+    title: str
+    summary: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    passages: tuple[Passages, ...] = ()
+
+
 class Record(Config):
     """What one step of a run found."""
 
@@ -57,6 +88,7 @@ class Record(Config):
     """Sentences that stand at the head of the section."""
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
+    cards: tuple[Card, ...] = ()
     warnings: tuple[str, ...] = ()
     results: dict[str, Any] = Field(default_factory=dict)
     """Plain values for programs."""

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from unweave.study.step_ablate import ablate_units
 from unweave.study.step_bases import compare_bases
+from unweave.study.step_cards import write_cards
 from unweave.study.step_collect import collect_rows
+from unweave.study.step_controls import weigh_controls
 from unweave.study.step_labels import describe_labels
 from unweave.study.step_probe import probe_sites
 from unweave.study.work import Found, Work
@@ -39,6 +41,8 @@ STEPS: tuple[Step, ...] = (
         run=probe_sites,
         uses=("ks", "rows", "shuffles", "bootstrap", "test", "seed"),
     ),
+    Step(name="controls", title="What the scores are worth", run=weigh_controls),
+    Step(name="cards", title="Neurons in their own words", run=write_cards),
     Step(name="bases", title="Neurons, principal components, a random rotation", run=compare_bases),
     Step(
         name="ablate",

@@ -17,7 +17,7 @@ from unweave.artifact import load, save
 from unweave.errors import InputError
 from unweave.log import Progress
 from unweave.models.model import Model
-from unweave.report.record import Figure, Record, Table
+from unweave.report.record import Card, Figure, Record, Table
 from unweave.site import Site
 from unweave.study.config import StudyConfig
 from unweave.study.texts import StudyText
@@ -38,6 +38,7 @@ class Found:
     summary: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
+    cards: tuple[Card, ...] = ()
     warnings: tuple[str, ...] = ()
     results: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Mapping[str, Any] = field(default_factory=dict)
@@ -52,6 +53,7 @@ class Found:
             summary=self.summary,
             figures=self.figures,
             tables=self.tables,
+            cards=self.cards,
             warnings=self.warnings,
             results=dict(self.results),
         )

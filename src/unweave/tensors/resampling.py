@@ -71,7 +71,7 @@ def ratio_intervals(
             low, high = _quantiles(samples, tails)
         else:
             low, high = _studentised(top, bottom, value, samples, counts, tails, used)
-    low, high = (low, high) if bounds is None else _bounded(value, low, high, bounds, used, tails[0])
+    low, high = (low, high) if bounds is None else bounded(value, low, high, bounds, used, tails[0])
     return Intervals(value=value, low=low, high=high, warnings=warnings)
 
 
@@ -109,7 +109,7 @@ def combination_interval(
     else:
         error = _combined_error(top, bottom, weights, np.ones((1, groups)))
         errors = _combined_error(top, bottom, weights, counts)
-        lower, upper = _pivots((samples - value)[:, None], error, errors[:, None], tails, used)
+        lower, upper = pivots((samples - value)[:, None], error, errors[:, None], tails, used)
         low, high = float((value - upper * error)[0]), float((value - lower * error)[0])
     return Intervals(value=np.array([value]), low=np.array([low]), high=np.array([high]), warnings=warnings)
 
@@ -131,19 +131,19 @@ def _studentised(
 ) -> tuple[np.ndarray, np.ndarray]:
     error = _linearised(top, bottom, value, value[None], np.ones((1, len(top))))[0]
     errors = _linearised(top, bottom, value, samples, counts)
-    lower, upper = _pivots(samples - value, error, errors, tails, used)
+    lower, upper = pivots(samples - value, error, errors, tails, used)
     return value - upper * error, value - lower * error
 
 
-def _pivots(
+def pivots(
     shifts: np.ndarray, error: np.ndarray, errors: np.ndarray, tails: tuple[float, float], used: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Quantiles of the studentised draws, widened to Student's where a tail's share of the draws has no spread."""
     from scipy.stats import t as student
 
     spread = np.isfinite(errors) & (errors > NO_SPREAD * error)
-    pivots = np.divide(shifts, errors, out=np.full(shifts.shape, np.nan), where=spread)
-    lower, upper = _quantiles(pivots, tails)
+    studentised = np.divide(shifts, errors, out=np.full(shifts.shape, np.nan), where=spread)
+    lower, upper = _quantiles(studentised, tails)
     short = spread.mean(0) < 1 - tails[0]
     return (
         np.where(short, np.fmin(lower, student.ppf(tails[0], used - 1)), lower),
@@ -189,9 +189,12 @@ def _combined_error(top: np.ndarray, bottom: np.ndarray, weights: np.ndarray, co
     return np.sqrt((counts * np.square(influence)).sum(1) * groups / (groups - 1))
 
 
-def _bounded(
+def bounded(
     value: np.ndarray, low: np.ndarray, high: np.ndarray, bounds: tuple[float, float], groups: int, tail: float
 ) -> tuple[np.ndarray, np.ndarray]:
+    """The interval clipped to the range of the statistic; a value on a bound gets the one-sided binomial limit over
+    groups on its other side.
+    """
     least, most = bounds
     span = (most - least) * (1 - tail ** (1 / groups))
     low = np.where(value >= most, most - span, low)
