@@ -78,9 +78,7 @@ def golden():
     return world.sites[0][train], world.labels[train, 0]
 
 
-@pytest.mark.parametrize(
-    ("k", "support", "loss"), [(1, (84,), 2539.39), (2, (84, 2189), 2311.90)]
-)
+@pytest.mark.parametrize(("k", "support", "loss"), [(1, (84,), 2539.39), (2, (84, 2189), 2311.90)])
 def test_the_optimum_of_the_specification(golden, k, support, loss):
     found = best_subset(*golden, k)
     assert (found.support, found.proven, found.scope) == (support, True, "within 50 of 3072 columns")

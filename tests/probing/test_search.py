@@ -1,4 +1,4 @@
-"""Searches over supports: what is planted is found, families agree with slow twins, and `auto` sees training rows only."""
+"""Searches over supports: what is planted is found, families agree with slow twins, `auto` sees training rows only."""
 
 import functools
 
@@ -87,7 +87,7 @@ def test_the_l1_path_takes_columns_in_as_scikit_learns_does():
     entered = []
     for step in range(80):
         model = LogisticRegression(
-            C=1 / (highest * 0.95 ** (step + 1)), l1_ratio=1.0, penalty="elasticnet", solver="saga",
+            C=1 / (highest * 0.95 ** (step + 1)), l1_ratio=1.0, solver="saga",
             max_iter=5000, tol=1e-6, class_weight="balanced", random_state=0,
         ).fit(rows, y)  # fmt: skip
         size = np.abs(model.coef_[0])

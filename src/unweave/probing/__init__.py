@@ -1,6 +1,7 @@
 """Sparse probes: which few units of a site encode a feature, with held-out scores, intervals and controls."""
 
 from unweave.probing.choosing import NAMES as NAMES
+from unweave.probing.classes import ClassSweep as ClassSweep
 from unweave.probing.config import ProbeConfig as ProbeConfig
 from unweave.probing.exact import Subset as Subset
 from unweave.probing.exact import best_subset as best_subset
