@@ -159,7 +159,8 @@ def test_examples_run(name, monkeypatch, tmp_path):
 
 MADE_BY_VERBS = {
     "uw.Section": "Model.section", "uw.Featurizer": "a protocol", "uw.probing.ProbeConfig": "sweep",
-    "uw.probing.ProbeSweep": "sweep", "uw.probing.ProbeTable": "sweep_many", "uw.evals.Ablation": "ablate",
+    "uw.probing.ProbeSweep": "sweep", "uw.probing.ClassSweep": "sweep", "uw.probing.Subset": "best_subset",
+    "uw.probing.ProbeTable": "sweep_many", "uw.evals.Ablation": "ablate",
     "uw.evals.Effects": "effects_of", "uw.evals.PlainRun": "plain_run", "uw.load": "save",
 }  # fmt: skip
 """Exported names without an example of their own -> whose example shows them."""
