@@ -65,6 +65,8 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "probe": "unweave.probing.result:Probe",
         "probe_sweep": "unweave.probing.result:ProbeSweep",
         "probe_table": "unweave.probing.result:ProbeTable",
+        "class_probe": "unweave.probing.classes:ClassProbe",
+        "class_sweep": "unweave.probing.classes:ClassSweep",
         "subset": "unweave.probing.exact:Subset",
         "planted_world": "unweave.worlds.planted:Planted",
         "probe_control": "unweave.probing.controls:Control",

@@ -3,6 +3,7 @@
 from unweave.probing import haystack as haystack
 from unweave.probing.best_site import best_sites as best_sites
 from unweave.probing.choosing import NAMES as NAMES
+from unweave.probing.classes import ClassSweep as ClassSweep
 from unweave.probing.compound import Compound as Compound
 from unweave.probing.compound import compound as compound
 from unweave.probing.config import ProbeConfig as ProbeConfig

@@ -9,7 +9,7 @@ fitted only where the bound does not settle them. Any dual point gives a valid b
 | `upper` | U | () | the lowest loss found, nats | specs/probing.md 4.4 |
 | `duals` | a | (s, n) | in [0, 1], sum_i w_i y_i a_i = 0 | same, 2 |
 | `entropy` | sum_i w_i H2(a_i) | (s,) | nats | same |
-| `pulls` | c_j^2 = (x_j'(w y a))^2 | (s, p) | | same |
+| `pulls` | c_j^2 = (x_j'(w y a))^2 | (s, p) | what column j could still explain | same |
 | `bound` | LB | (s,) | entropy - [sum_I c_j^2 + the k - size(I) largest c_j^2 of the rest] / (2 lam) | same |
 """  # noqa: E501 - a table does not wrap
 

@@ -20,7 +20,7 @@ from unweave.probing.families import Block, model_at
 from unweave.probing.screening import Screens, gathered, pools
 from unweave.tensors.logistic import Optimum, balanced_weights, designs, solve
 
-FALL, STEPS, INNER = 0.95, 120, 80
+FALL, STEPS, INNER = 0.95, 120, 50
 """By how much the L1 penalty falls a step, steps at most, and proximal steps on each model."""
 SCREEN = 256
 
@@ -107,7 +107,7 @@ def entry_order(block: Block, most: int) -> Int[Tensor, "p m"]:
 
 def _proximal(model: Tensor, slope: Tensor, penalty: Tensor, beta: Tensor) -> Tensor:
     """Minimum of the model plus the L1 norm, by accelerated proximal steps from where the last one ended."""
-    size = torch.linalg.matrix_norm(model, ord=2).unsqueeze(1)
+    size = torch.linalg.eigvalsh(model)[:, -1:]
     ahead, momentum = beta, 1.0
     for _ in range(INNER):
         moved = ahead + (slope - torch.bmm(model, ahead.unsqueeze(2)).squeeze(2)) / size
