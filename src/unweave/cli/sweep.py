@@ -100,7 +100,7 @@ def _controls(name: str) -> EvidenceConfig | None:
 
     known = {
         "all": EvidenceConfig(),
-        "few": EvidenceConfig(shuffles=20, candidates=10, rotations=1, tasks=1, coordinates=2),
+        "few": EvidenceConfig(shuffles=20, candidates=10, rotations=1, tasks=1, coordinates=2, matched=2),
         "none": None,
     }
     if name not in known:

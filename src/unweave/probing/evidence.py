@@ -14,8 +14,9 @@ that refit a probe many times run at that site alone, so the cost grows with fea
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from torch import Tensor
 from unweave.activations.labels import LabelledFeature, groups_of, pooled
 from unweave.activations.store import ActivationStore
 from unweave.config import Config
+from unweave.engine.local import map_units
 from unweave.errors import DataError, InputError
 from unweave.log import SILENT, Progress
 from unweave.probing.config import ProbeConfig
@@ -56,7 +58,9 @@ class EvidenceConfig(Config):
     tasks: Annotated[int, Field(ge=0)] = 5
     """Control tasks of the selectivity."""
     coordinates: Annotated[int, Field(ge=0)] = 20
-    """Sets of random units, and as many matched in spread."""
+    """Sets of random units."""
+    matched: Annotated[int, Field(ge=0)] = 20
+    """Sets of units matched in spread with the chosen ones."""
     tokens: bool = True
     """Whether to fit the baseline on token identity."""
     level: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -146,7 +150,7 @@ def evidence(
         >>> store = uw.collect(model, texts, "blocks.2.mlp_act", tempfile.mkdtemp() + "/store")
         >>> digits = token_string_features(store, model.tokenizer)[:1]
         >>> table = uw.probing.sweep_many(store, digits, ks=(1,))
-        >>> few = EvidenceConfig(shuffles=20, rotations=2, tasks=2, coordinates=2)
+        >>> few = EvidenceConfig(shuffles=20, rotations=2, tasks=2, coordinates=2, matched=2)
         >>> uw.probing.evidence(store, digits, table=table, options=few).of("contains_digit").token_baseline.value > 0.9
         True
     """
@@ -158,21 +162,30 @@ def evidence(
     candidates: dict[str, list[Candidates]] = {feature.name: [] for feature in sample.features}
     with progress.task("controls", 2 * len(sites), "site") as advance:
         for site in sites:
-            for feature, rows, problem in _problems(store, site, sample.features, sample):
-                seed = table.config.seed
-                looked = scan(site, rows, problem, shuffles=asked.shuffles, seed=seed)
-                scans[feature.name].append(looked)
-                candidates[feature.name].append(
-                    site_candidates(site, rows, problem, table.config, most=asked.candidates, strength=np.abs(looked.t))
-                )
+            looked = map_units(
+                partial(_looked, site, table.config, asked), _problems(store, site, sample.features, sample)
+            )
+            for name, units, best in looked:
+                scans[name].append(units)
+                candidates[name].append(best)
             advance(1)
         winners = {name: winner(name, parts, table.config) for name, parts in candidates.items()}
         found: dict[str, FeatureEvidence] = {}
         for site in sites:
             here = [feature for feature in sample.features if winners[feature.name].site == site]
-            for feature, rows, problem in _problems(store, site, here, sample):
-                place = _Place(store=store, feature=feature, rows=rows, problem=problem, config=table.config)
-                found[feature.name] = _evidence_of(place, winners[feature.name], asked)
+            places = [
+                _Place(
+                    store=store,
+                    feature=feature,
+                    rows=rows,
+                    problem=problem,
+                    probes={probe.k: probe for probe in table.sweeps[feature.name, site].probes},
+                    config=table.config,
+                )
+                for feature, rows, problem in _problems(store, site, here, sample)
+            ]
+            weighed = map_units(lambda place: _evidence_of(place, winners[place.feature.name], asked), places)
+            found |= {one.feature: one for one in weighed}
             advance(1)
     return Evidence(
         features=tuple(found[feature.name] for feature in sample.features),
@@ -185,6 +198,17 @@ def evidence(
     )
 
 
+def _looked(
+    site: str, config: ProbeConfig, options: EvidenceConfig, labelled: tuple[LabelledFeature, Tensor, Problem]
+) -> tuple[str, SiteScan, Candidates]:
+    """The feature, all units of a site for it, and the best of them each as a probe."""
+    feature, rows, problem = labelled
+    found = scan(site, rows, problem, shuffles=options.shuffles, seed=config.seed)
+    strength = np.abs(found.t)
+    best = site_candidates(site, rows, problem, config, most=options.candidates, strength=strength)
+    return feature.name, found, best
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Place:
     """One feature at its site."""
@@ -193,6 +217,8 @@ class _Place:
     feature: LabelledFeature
     rows: Tensor
     problem: Problem
+    probes: Mapping[int, Probe]
+    """Of the sweep."""
     config: ProbeConfig
 
 
@@ -212,9 +238,10 @@ def _sample(store: ActivationStore, features: Sequence[LabelledFeature], table: 
 
 def _problems(
     store: ActivationStore, site: str, features: Sequence[LabelledFeature], sample: Sample
-) -> list[tuple[LabelledFeature, Tensor, Problem]]:
-    """The rows of each feature at a site, which is read once, and their labels and split."""
-    found = []
+) -> Iterator[tuple[LabelledFeature, Tensor, Problem]]:
+    """The rows of each feature at a site, which is read once, and their labels and split; in the order of the features
+    of tokens, then those of documents.
+    """
     for level in ("token", "document"):
         own = [feature for feature in features if feature.level == level]
         if not own:
@@ -229,12 +256,11 @@ def _problems(
                 names=tuple(np.unique(groups).tolist()),
                 held_out=sample.held_out[groups],
             )
-            found.append((feature, rows[torch.from_numpy(np.searchsorted(index, feature.index))], problem))
-    return found
+            yield feature, rows[torch.from_numpy(np.searchsorted(index, feature.index))], problem
 
 
 def _evidence_of(place: _Place, best: Winner, options: EvidenceConfig) -> FeatureEvidence:
-    probes = probes_of(place.rows, place.problem, place.config)
+    probes = dict(place.probes)
     tokens = _tokens(place)
     left_out: dict[str, str] = {}
     controls: list[Control] = []
@@ -243,10 +269,10 @@ def _evidence_of(place: _Place, best: Winner, options: EvidenceConfig) -> Featur
         bases = rotations(place.rows, training, draws=options.rotations, seed=place.config.seed)
         turned = [probes_of(rows, place.problem, place.config) for rows in bases]
         controls += against("rotation", probes, turned, place.config)
-    if options.coordinates:
-        for matched in (False, True):
+    for draws, matched in ((options.coordinates, False), (options.matched, True)):
+        if draws:
             controls += coordinates_control(
-                place.rows, place.problem, place.config, draws=options.coordinates, matched=matched, probes=probes
+                place.rows, place.problem, place.config, draws=draws, matched=matched, probes=probes
             )
     if options.tasks and tokens is not None:
         try:

@@ -145,18 +145,14 @@ def scan(site: str, rows: Tensor, problem: Problem, *, shuffles: int, seed: int)
     """All units of one site on the training rows of a problem; the same seed shuffles labels alike at every site."""
     train = ~problem.held_out
     part = restricted(problem, train)
-    labellings = np.stack([part.labels, *shuffled(part, shuffles, seed)])
     own = rows[torch.from_numpy(train)]
     found = clustered_test(own, part.labels, grouping(part.groups.codes, len(part.labels)))
-    statistics = pooled_t(own.float(), labellings).abs()
-    live = torch.from_numpy(~np.isnan(found.p_value))
-    return SiteScan(
-        site=site,
-        difference=found.difference,
-        t=np.where(live.numpy(), statistics[0].numpy() * np.sign(found.difference), np.nan),
-        p_value=found.p_value,
-        maxima=torch.where(live, statistics[1:], 0.0).amax(1).numpy(),
-    )
+    maxima = np.zeros(0)
+    if shuffles:
+        statistics = pooled_t(own.float(), np.stack(shuffled(part, shuffles, seed))).abs()
+        live = torch.from_numpy(~np.isnan(found.p_value))
+        maxima = torch.where(live, statistics, 0.0).amax(1).numpy()
+    return SiteScan(site=site, difference=found.difference, t=found.pooled, p_value=found.p_value, maxima=maxima)
 
 
 def collected(
