@@ -1,4 +1,4 @@
-"""Searches over supports: what is planted is found, families agree with slow twins, `auto` sees training rows only."""
+"""Searches over supports: the planted is found, families equal slow twins, `auto` sees training rows only."""
 
 import functools
 
