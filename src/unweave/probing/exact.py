@@ -137,17 +137,24 @@ class _Tree:
 
     def __init__(self, columns: Tensor, labels: np.ndarray, k: int, lam: float, deadline: float) -> None:
         signs = torch.from_numpy(np.where(labels, 1.0, -1.0))[None]
-        self.columns, self.signs, self.k, self.lam, self.deadline = columns, signs, k, lam, deadline
-        self.weights = balanced_weights(signs, torch.ones_like(signs, dtype=torch.bool))
-        self.pulls_of = self.columns * (self.weights * signs)  # x_j w y
-        self.nodes = self.fits = 0
-        self.support, self.upper = self._incumbent()
-        self.lower = self.upper
+        self.columns: Tensor = columns
+        self.signs: Tensor = signs
+        self.k: int = k
+        self.lam: float = lam
+        self.deadline: float = deadline
+        self.weights: Tensor = balanced_weights(signs, torch.ones_like(signs, dtype=torch.bool))
+        self.pulls_of: Tensor = self.columns * (self.weights * signs)  # x_j w y
+        self.nodes: int = 0
+        self.fits: int = 0
+        support, upper = self._incumbent()
+        self.support: Tensor = support
+        self.upper: float = upper
+        self.lower: float = upper
         """Of what is settled; the open nodes are added where the time runs out."""
 
     def search(self) -> None:
         """Depth first; whatever is still open at the deadline counts with its bound."""
-        stack = [_Node(-math.inf, torch.zeros(0, dtype=torch.int64), torch.zeros(1, dtype=torch.float64))]
+        stack: list[_Node] = [_Node(-math.inf, torch.zeros(0, dtype=torch.int64), torch.zeros(1, dtype=torch.float64))]
         while stack:
             node = stack.pop()
             bound, support = node.bound, node.support
