@@ -99,7 +99,7 @@ def test_a_rotation_hides_a_unit_but_not_a_subspace():
     """Law 9: sparse scores fall, dense ones do not change."""
     X, y, groups = planted(units=(2,), d=40, n=800)
     found = {one.k: one for one in uw.probing.rotation_gap(X, y, groups=groups, config=QUICK, draws=4)}
-    assert found[1].difference.low > 0.2
+    assert found[1].difference.low > 0.1  # the largest of 40 entries of a random direction keeps half of the strength
     assert found[1].f1 > 0.8
     rows, problem = as_problem(X, y, groups, QUICK)
     train = torch.from_numpy(~problem.held_out)
@@ -184,7 +184,7 @@ def test_inputs_that_do_not_fit_are_named():
 def test_noise_has_no_difference_to_its_controls():
     """Where there is nothing to find, intervals of the differences cover zero about as often as they say."""
     covered = []
-    for seed in range(30):
+    for seed in range(15):
         rng = np.random.default_rng([1, seed])
         y = rng.permutation(np.arange(400) % 3 == 0)
         config = QUICK.model_copy(update={"ks": (2,), "seed": seed})
@@ -195,5 +195,5 @@ def test_noise_has_no_difference_to_its_controls():
             *uw.probing.random_coordinates(X, y, groups=groups, config=config, draws=3),
         )
         covered += [found.difference.low <= 0 <= found.difference.high for found in both]
-    # 60 intervals at 95 %, not independent by pairs: at least 44 of 60 with a chance of 1 - 1e-8 at coverage .9
-    assert np.sum(covered) >= stats.binom.ppf(1e-6, 60, 0.9)
+    # 30 intervals; at a coverage of .9 fewer than this have a chance of 1e-6
+    assert np.sum(covered) >= stats.binom.ppf(1e-6, 30, 0.9)
