@@ -1,5 +1,6 @@
 # Two commands on a fresh machine: `make study` and `make test`. Nothing before them but python3 (3.11 or newer).
 PYTHON ?= python3
+export OMP_WAIT_POLICY ?= PASSIVE
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -35,6 +36,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/collect.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/haystack.py
 
 docs: $(VENV)/.docs
 	$(BIN)/python docs/generate.py

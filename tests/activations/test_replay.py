@@ -12,7 +12,7 @@ import tiny
 import unweave as uw
 from stores import SITES, TEXTS, collected
 from unweave.activations.replay import replay
-from unweave.errors import InputError
+from unweave.errors import FingerprintError, InputError
 
 PADDING = 1e-5  # float32; the batches differ from those of the collection, and so does the order of summation
 
@@ -136,3 +136,10 @@ def test_stores_that_cannot_be_replayed_are_refused(tmp_path):
             InputError, match="only stores of token sequences without rows for special tokens can be repl"
         ):
             replay(model, store, [0])
+
+
+def test_the_store_of_another_model_is_refused(store):
+    """Its rows would be called the activations of a model that never gave them."""
+    other = tiny.model_of("llama", seed=9, tokenizer=tiny.byte_tokenizer())
+    with pytest.raises(FingerprintError, match="the store is of another model"):
+        replay(other, store, [0])

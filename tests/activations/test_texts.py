@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import sys
@@ -273,3 +274,33 @@ def test_a_pipe_that_cannot_be_read_twice_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", lambda *_, **__: io.TextIOWrapper(Pipe(b"text"), encoding="utf-8"))
     with pytest.raises(InputError, match=r"pipe\.txt cannot be read twice: save it to a file"):
         texts_of(path)
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl", "csv"])
+def test_a_disk_that_fails_while_the_text_is_read_is_said_of_the_text(tmp_path, suffix, monkeypatch):
+    """Not of the store, whose writing reads it."""
+    path = tmp_path / f"file.{suffix}"
+    path.write_text("text\n" * 3)
+
+    def failing(self, *_args, **_options):
+        return io.TextIOWrapper(io.BufferedReader(Failing()), encoding="utf-8")
+
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(InputError, match=rf"file\.{suffix} cannot be read \(Input/output error\)"):
+        list(read_texts(path))
+
+
+class Failing(io.RawIOBase):
+    """A file on a broken disk."""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, _offset, _whence=0) -> int:
+        return 0
+
+    def readinto(self, _buffer):
+        raise OSError(errno.EIO, "Input/output error")

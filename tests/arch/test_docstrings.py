@@ -164,6 +164,7 @@ MADE_BY_VERBS = {
     "uw.probing.EvidenceConfig": "evidence", "uw.probing.Stability": "reseeds", "uw.probing.Union": "union_support",
     "uw.probing.Winner": "best_unit", "uw.probing.Compound": "compound", "uw.evals.ClassAblation": "ablate_by_class",
     "uw.evals.Context": "contexts", "uw.evals.NeuronCard": "neuron_card",
+    "uw.probing.ClassSweep": "sweep", "uw.probing.Subset": "best_subset",
     "uw.evals.Effects": "effects_of", "uw.evals.PlainRun": "plain_run", "uw.load": "save",
 }  # fmt: skip
 """Exported names without an example of their own -> whose example shows them."""

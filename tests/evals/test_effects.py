@@ -8,11 +8,15 @@ import laws_evals as laws
 import tiny
 import unweave as uw
 from laws_evals import SITE, WINDOWS, batches_of
-from unweave.errors import InputError
+from unweave.errors import FingerprintError, InputError
 from unweave.evals import effects
 from unweave.evals.effects import LOSS, TURN, effects_of, plain_run
+from unweave.features.bases import random_rotation
+from unweave.features.featurizer import Provenance
+from unweave.features.neurons import NeuronFeaturizer
 from unweave.models.edits import Edit
 from unweave.models.operators import scale, set_to
+from unweave.models.sections import last_site
 
 
 @pytest.mark.parametrize("law", laws.EFFECT_LAWS, ids=lambda law: law.__name__)
@@ -135,3 +139,60 @@ def test_dropout_must_be_off():
         model.module.train()
         with pytest.raises(InputError, match="in training mode"):
             plain_run(model, batches_of(WINDOWS))
+
+
+SITES_OF_EDITS = ("resid_pre", "attn_z", "attn_out", "resid_mid", "mlp_act", "mlp_out", "resid_post")
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("component", SITES_OF_EDITS)
+def test_from_the_site_on_is_the_whole_pass(family, component):
+    """The twin of the section that effects run: the same edit through all of the model, hooks and all."""
+    model = tiny.model_of(family)
+    site = f"blocks.1.{component}"
+    width = model.width(site)
+    plain = plain_run(model, batches_of(WINDOWS))
+    ready = plain_run(model, batches_of(WINDOWS), edited_at=site)
+    assert (ready.start is None) == (site == last_site(model))  # nothing left to run
+    for featurizer in (NeuronFeaturizer(width=width, site=site), random_rotation(width, site=site)):
+        for units in ([4, 1], None):
+            edit = Edit(site=site, featurizer=featurizer, units=units, operator=set_to(0.3))
+            slow, fast = effects_of(model, plain, edit), effects_of(model, ready, edit)
+            assert fast.unit == slow.unit
+            assert np.array_equal(fast.window, slow.window)
+            assert np.array_equal(fast.position, slow.position)
+            assert np.abs(slow.values).max() > 1e-4
+            assert fast.values == pytest.approx(slow.values, abs=2e-5 * max(1.0, np.abs(slow.values).max()))
+
+
+def test_only_one_edit_of_units_at_every_token_begins_at_the_site():
+    """Everything else goes through the whole model, and other edits that are on are not forgotten."""
+    model = tiny.model_of("llama")
+    plain = plain_run(model, batches_of(WINDOWS))
+    ready = plain_run(model, batches_of(WINDOWS), edited_at=SITE)
+    neurons = NeuronFeaturizer(width=model.width(SITE), site=SITE)
+    one = Edit(site=SITE, featurizer=neurons, units=[1, 2], operator=set_to(0.3))
+    others = [
+        Edit(site=SITE, operator=set_to(0.3)),
+        Edit(site=SITE, featurizer=neurons, units=[1, 2], operator=set_to(0.3), positions="last"),
+        [one, Edit(site="blocks.1.mlp_out", operator=scale(0.5))],
+        {SITE: torch.zeros_like},
+        None,
+    ]
+    for edits in others:
+        assert np.array_equal(effects_of(model, ready, edits).values, effects_of(model, plain, edits).values)
+    with model.edit({"blocks.0.resid_pre": scale(1.5)}):
+        assert np.array_equal(effects_of(model, ready, one).values, effects_of(model, plain, one).values)
+
+
+def test_a_featurizer_of_another_model_is_refused_from_the_site_too():
+    model = tiny.model_of("gpt2")
+    ready = plain_run(model, batches_of(WINDOWS), edited_at=SITE)
+    foreign = NeuronFeaturizer(width=model.width(SITE), site=SITE, provenance=Provenance(model="0" * 64))
+    with pytest.raises(FingerprintError, match="was fitted on another model"):
+        effects_of(model, ready, Edit(site=SITE, featurizer=foreign, units=[0], operator=set_to(0.0)))
+
+
+def test_a_site_that_no_section_begins_at_is_run_whole():
+    model = tiny.model_of("gpt2")
+    assert plain_run(model, batches_of(WINDOWS), edited_at="embed").start is None

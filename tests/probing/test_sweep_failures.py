@@ -31,7 +31,16 @@ FAULTS = {
     "no rows": ({"X": np.ones((0, 4)), "y": []}, DataError, r"X has shape \(0, 4\): at least one row and one column"),
     "text": ({"X": [["a"]] * N}, InputError, "X holds <U1 values: numbers are needed"),
     "words as labels": ({"y": ["yes"] * N}, InputError, "y holds <U3 values: numbers are needed"),
-    "three labels": ({"y": np.arange(N) % 3}, InputError, r"y has the labels \[0, 1, 2\]: binary labels in"),
+    "three labels": (
+        {"y": np.arange(N) % 3 + 0.5},
+        InputError,
+        r"y has the labels \[0.5, 1.5, 2.5\]: binary labels in",
+    ),
+    "a class on one side": (
+        {"y": np.where(np.arange(N) < 5, 7, np.arange(N) % 2)},
+        DataError,
+        r"classes \[7\] are on one side of the split",
+    ),
     "other labels": ({"y": np.arange(N) % 2 + 5}, InputError, r"y has the labels \[5, 6\]: binary labels in"),
     "many labels": ({"y": np.arange(N)}, InputError, r"\[0, 1, 2, 3, 4, 5\] \.\.\.: binary labels in \{0, 1\}"),
     "NaN labels": ({"y": np.full(N, np.nan)}, InputError, r"y has the labels \[nan\]: binary labels"),

@@ -172,3 +172,46 @@ def test_the_table_prints_saves_and_loads(tmp_path, table):
     assert again.table() == table.table()
     for name in ("skipped", "notes", "held_out", "config", "basis", "seconds"):
         assert getattr(again, name) == getattr(table, name)
+
+
+def test_a_bound_on_memory_changes_nothing_and_is_stated_beforehand(store, features, table):
+    from listeners import Recorder
+    from unweave.probing.sweep_many import feature_blocks
+
+    least = 4 * 48 * 2 * 500  # the rows of one feature, twice
+    listener = Recorder()
+    found = uw.probing.sweep_many(
+        store, features, ks=(1, 4), rows=500, selector=SELECTOR, max_memory=least, workers=1, progress=listener
+    )
+    for one, two in zip(found.table(), table.table(), strict=True):
+        assert one["support"] == two["support"]
+        assert one["f1"] == pytest.approx(two["f1"], abs=1e-12)
+    sample = draw(store, features, table.config)
+    blocks, needed = feature_blocks(sample.features, 48, least)
+    assert [one.name for block in blocks for one in block] == sorted(
+        (one.name for one in sample.features),
+        key=lambda name: (name == "unit 7", [one.name for one in sample.features].index(name)),
+    )
+    assert len(blocks) > 2
+    assert needed <= max(least, max(8 * 48 * len(one.index) for one in sample.features))
+    assert f"{len(blocks)} blocks a site" in listener.notes[0]
+
+
+def test_one_site_and_feature_of_the_table_is_the_sweep_of_its_rows(store, features, in_unit_five):
+    """The same search on the same rows and split."""
+    table = uw.probing.sweep_many(store, [in_unit_five], sites=SITE, ks=(2,), rows=500, shuffles=2, bootstrap=100)
+    probe = table.sweeps["unit 5", SITE].probe(2)
+    one = draw(store, [in_unit_five], table.config).features[0]
+    from unweave.probing.kernel import Problem, probe_all
+    from unweave.tensors.splits import grouping
+
+    documents = store.rows["document"][one.index]
+    problem = Problem(
+        labels=one.values,
+        groups=grouping(documents, len(documents)),
+        names=tuple(np.unique(documents).tolist()),
+        held_out=np.isin(documents, table.held_out),
+    )
+    alone = probe_all(store[SITE][one.index].float(), problem, table.config)[0]
+    assert (alone.support, alone.selector, alone.f1) == (probe.support, probe.selector, probe.f1)
+    np.testing.assert_allclose(alone.coef, probe.coef, atol=1e-7)

@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from unweave.activations.store import ActivationStore
 from unweave.activations.windows import SpecialTokens, special_tokens
-from unweave.errors import InputError
+from unweave.errors import FingerprintError, InputError
 from unweave.models.model import Model
 from unweave.models.tokens import Tokens, pad
 
@@ -47,9 +47,15 @@ def replay(
 
     Raises:
         InputError: A store of plain tensors or with rows for special tokens, or no window in these documents.
+        FingerprintError: A store of another model.
     """
     if store.collection.kind in ("tensors", "sequences") or store.collection.special == "include":
         raise InputError("only stores of token sequences without rows for special tokens can be replayed")
+    if store.collection.model != model.fingerprint:
+        raise FingerprintError(
+            f"the store is of another model ({store.collection.model_name}, {store.collection.model[:12]}; this one is"
+            f" {model.fingerprint[:12]}): replay with the model it was collected from"
+        )
     special = special_tokens(model.tokenizer) if store.collection.kind == "text" else SpecialTokens()
     chosen = _in_turn(store, documents)[:most]
     if not chosen:

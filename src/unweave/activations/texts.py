@@ -12,7 +12,8 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,13 +119,16 @@ def _from_file(path: Path) -> Iterator[Text]:
     try:
         yield from readers[path.suffix](path)
     except UnicodeDecodeError:
-        with path.open("rb") as stream:
-            raise _not_utf8(path, stream) from None
+        with path.open("rb") as raw:
+            raise _not_utf8(path, raw) from None
 
 
-def _open(path: Path, *, newline: str | None = None) -> io.TextIOBase:
+@contextmanager
+def _open(path: Path, *, newline: str | None = None) -> Generator[io.TextIOBase, None, None]:
+    """The file; what goes wrong while it is read is said of it, not of where its text goes."""
     try:
-        return path.open(encoding="utf-8-sig", newline=newline)
+        with path.open(encoding="utf-8-sig", newline=newline) as stream:
+            yield stream
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): give a text file that can") from error
 

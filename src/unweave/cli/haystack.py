@@ -25,46 +25,59 @@ beside each. A second run uses what is valid of the first.
 """
 
 
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", help="Model: zoo:docs, minilm, a directory, a Hugging Face name. Repeatable."),
+]
+Conllu = Annotated[
+    list[str] | None,
+    typer.Option("--conllu", help="Universal Dependencies: .conllu(.gz) or a directory. Repeatable."),
+]
+MixedText = Annotated[str | None, typer.Option("--text", help="Mixed text: .txt, .jsonl, .csv or a directory.")]
+Compound = Annotated[str | None, typer.Option("--compound", help="Text for compound words, if it is not --text.")]
+Latex = Annotated[str | None, typer.Option("--latex", help="LaTeX (.tex) or Markdown: a file or directory.")]
+Facts = Annotated[
+    str | None, typer.Option("--facts", help="Entities: .csv or .jsonl with name and properties; needs --text.")
+]
+Programming = Annotated[
+    str | None, typer.Option("--programming", help="Source files in folders by language, or .jsonl.")
+]
+Languages = Annotated[
+    str | None, typer.Option("--languages", help="Text in folders by language (en, fr, ...), or .jsonl.")
+]
+Sources = Annotated[
+    str | None, typer.Option("--sources", help="Text in folders by source (wikipedia, arxiv, ...), or .jsonl.")
+]
+Collections = Annotated[
+    str | None, typer.Option("--collections", help="Which ones, such as ewt_upos,latex; all possible if not given.")
+]
+Sizes = Annotated[str | None, typer.Option("--k", help="Numbers of units a probe may use, such as 1,2,4,8,16.")]
+Rows = Annotated[int | None, typer.Option("--rows", help="Most rows a feature; as many as the paper if not given.")]
+Shuffles = Annotated[int | None, typer.Option("--shuffles", help="Draws of the label-shuffle control.")]
+NoRandomWeights = Annotated[
+    bool, typer.Option("--no-random-weights", help="Leave out the same model with random weights.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Of every random choice.")]
+
+
 def haystack(
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-m", help="Model: zoo:docs, minilm, a directory, a Hugging Face name. Repeatable."),
-    ] = None,
-    conllu: Annotated[
-        list[str] | None,
-        typer.Option("--conllu", help="Universal Dependencies: .conllu(.gz) or a directory. Repeatable."),
-    ] = None,
-    text: Annotated[str | None, typer.Option("--text", help="Mixed text: .txt, .jsonl, .csv or a directory.")] = None,
-    compound: Annotated[
-        str | None, typer.Option("--compound", help="Text for compound words, if it is not --text.")
-    ] = None,
-    latex: Annotated[str | None, typer.Option("--latex", help="LaTeX (.tex) or Markdown: a file or directory.")] = None,
-    facts: Annotated[
-        str | None, typer.Option("--facts", help="Entities: .csv or .jsonl with name and properties; needs --text.")
-    ] = None,
-    programming: Annotated[
-        str | None, typer.Option("--programming", help="Source files in folders by language, or .jsonl.")
-    ] = None,
-    languages: Annotated[
-        str | None, typer.Option("--languages", help="Text in folders by language (en, fr, ...), or .jsonl.")
-    ] = None,
-    sources: Annotated[
-        str | None, typer.Option("--sources", help="Text in folders by source (wikipedia, arxiv, ...), or .jsonl.")
-    ] = None,
-    collections: Annotated[
-        str | None, typer.Option("--collections", help="Which ones, such as ewt_upos,latex; all possible if not given.")
-    ] = None,
+    model: Models = None,
+    conllu: Conllu = None,
+    text: MixedText = None,
+    compound: Compound = None,
+    latex: Latex = None,
+    facts: Facts = None,
+    programming: Programming = None,
+    languages: Languages = None,
+    sources: Sources = None,
+    collections: Collections = None,
     site: Sites = None,
-    k: Annotated[str | None, typer.Option("--k", help="Numbers of units a probe may use, such as 1,2,4,8,16.")] = None,
-    rows: Annotated[
-        int | None, typer.Option("--rows", help="Most rows a feature; as many as the paper if not given.")
-    ] = None,
-    shuffles: Annotated[int | None, typer.Option("--shuffles", help="Draws of the label-shuffle control.")] = None,
-    no_random_weights: Annotated[
-        bool, typer.Option("--no-random-weights", help="Leave out the same model with random weights.")
-    ] = False,
+    k: Sizes = None,
+    rows: Rows = None,
+    shuffles: Shuffles = None,
+    no_random_weights: NoRandomWeights = False,
     out: Out = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of every random choice.")] = None,
+    seed: Seed = None,
     json: Json = False,
     quiet: Quiet = False,
     dry_run: DryRun = False,

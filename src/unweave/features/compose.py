@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from unweave.errors import FingerprintError, InputError
 from unweave.features.activation import Activation
@@ -37,13 +39,39 @@ def restrict(
         raise InputError(f"blocks {list(blocks)[:8]} must be different numbers in 0..{len(slices) - 1}, at least one")
     kept = torch.cat([torch.arange(slices[block].start, slices[block].stop) for block in blocks])
     sizes = tuple(featurizer.blocks[block] for block in blocks)
-    if isinstance(featurizer, NeuronFeaturizer):
-        return replace(featurizer, index=featurizer.index[kept], blocks=sizes)
-    if featurizer.act.kind == "top_k":
+    if isinstance(featurizer, AffineFeaturizer) and featurizer.act.kind == "top_k":
         raise InputError(
             "a TopK featurizer cannot be restricted, which units stay on depends on all of them: choose units= in the"
             " edit instead"
         )
+    return _with_units(featurizer, kept, sizes)
+
+
+def only_units(featurizer: Featurizer, units: Sequence[int]) -> Featurizer | None:
+    """The featurizer with only these units, each its own block, which costs as many products as there are units; None
+    where units do not stand alone: a TopK nonlinearity, or a map that is not affine.
+
+    Args:
+        featurizer: The one to take from.
+        units: Numbers of its units, each once.
+
+    Example:
+        >>> from unweave.features.bases import random_rotation
+        >>> only_units(random_rotation(4), [3, 0])
+        AffineFeaturizer(width 4, 2 units in 2 blocks)
+    """
+    if not isinstance(featurizer, AffineFeaturizer | NeuronFeaturizer):
+        return None
+    if isinstance(featurizer, AffineFeaturizer) and featurizer.act.kind == "top_k":
+        return None
+    return _with_units(featurizer, torch.tensor(list(units), dtype=torch.long), (1,) * len(units))
+
+
+def _with_units(
+    featurizer: AffineFeaturizer | NeuronFeaturizer, kept: Int[Tensor, " k"], sizes: tuple[int, ...]
+) -> AffineFeaturizer | NeuronFeaturizer:
+    if isinstance(featurizer, NeuronFeaturizer):
+        return replace(featurizer, index=featurizer.index[kept], blocks=sizes)
     threshold = None if featurizer.act.threshold is None else featurizer.act.threshold[kept]
     return replace(
         featurizer,

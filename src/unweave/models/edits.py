@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from unweave.errors import FingerprintError, InputError
+from unweave.features.compose import only_units
 from unweave.features.featurizer import Featurizer, units
 from unweave.models.points import Point, body_of, find_point, first_input, put_value, value_at
 from unweave.models.positions import acts_at, check_rules
@@ -82,9 +84,10 @@ class Edit:
                 f"the featurizer belongs to {self.featurizer.site}, the edit is at {self.site}: fit one there"
             )
         count = units(self.featurizer)
-        chosen = [] if self.units is None else list(self.units)
+        chosen = [] if self.units is None else [int(unit) for unit in self.units]
         if not all(0 <= unit < count for unit in chosen) or len(set(chosen)) < len(chosen):
             raise InputError(f"units are {chosen[:8]}: numbers from 0 to {count - 1} are needed, each once")
+        object.__setattr__(self, "units", None if self.units is None else tuple(chosen))
 
 
 Edits = Edit | Sequence[Edit] | Mapping[str, Operator]
@@ -106,7 +109,7 @@ def edited(model: Model, edits: Any) -> Generator[Model, None, None]:
     """Within it, every forward pass of the model is edited; see `Model.edit`."""
     planned = [(edit, find_point(model.module, model.family, edit.site)) for edit in as_edits(edits)]
     for edit, _ in planned:
-        _check_model(model, edit)
+        check_model(model, edit)
     passes = _Passes()
     with ExitStack() as stack:
         if model.family is not None:
@@ -190,16 +193,24 @@ def _apply(edit: Edit, point: Point, value: Tensor, current: Pass | None) -> Ten
 def _operated(edit: Edit, point: Point, value: Tensor) -> Tensor:
     if edit.featurizer is None:
         return _checked(edit, edit.operator(value.clone()), value).to(value.dtype)
-    rows = _as_rows(point, value)
-    z, residual = edit.featurizer.encode(rows)
-    chosen = slice(None) if edit.units is None else torch.tensor(edit.units, dtype=torch.long, device=z.device)
+    changed = rows_after(edit, _as_rows(point, value))
+    return changed.movedim(-1, 1).contiguous() if _is_image(point, value) else changed.reshape(value.shape)
+
+
+def rows_after(edit: Edit, rows: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
+    """Rows of activations, width last, after an edit with a featurizer, at every row."""
+    if edit.featurizer is None:
+        raise InputError(f"the edit at {edit.site} has no featurizer, so it has no units to act in")
+    alone = only_units(edit.featurizer, edit.units) if edit.units else None
+    z, residual = (alone or edit.featurizer).encode(rows)
+    every = alone is not None or edit.units is None
+    chosen = slice(None) if every else torch.tensor(edit.units, dtype=torch.long, device=z.device)
     old = z[..., chosen]
     new = _checked(edit, edit.operator(old.clone()), old).to(z.dtype)
     moved = z.clone()
     moved[..., chosen] = new
-    decoded = edit.featurizer.decode(moved, residual).to(value.dtype)
-    changed = torch.where((new != old).any(-1, keepdim=True), decoded, rows)
-    return changed.movedim(-1, 1).contiguous() if _is_image(point, value) else changed.reshape(value.shape)
+    decoded = (alone or edit.featurizer).decode(moved, residual).to(rows.dtype)
+    return torch.where((new != old).any(-1, keepdim=True), decoded, rows)
 
 
 def _as_rows(point: Point, value: Tensor) -> Tensor:
@@ -223,7 +234,8 @@ def _checked(edit: Edit, new: Any, old: Tensor) -> Tensor:
     return new
 
 
-def _check_model(model: Model, edit: Edit) -> None:
+def check_model(model: Model, edit: Edit) -> None:
+    """Raises if the edit's featurizer was fitted on another model."""
     if edit.featurizer is None:
         return
     expected = edit.featurizer.provenance.model

@@ -19,17 +19,20 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from unweave.errors import InputError, StoreError, unknown_name
+from unweave.errors import InputError, StoreError, nearest, unknown_name
 from unweave.files import file_sha256
 from unweave.log import logger
 from unweave.models.families import family_of
 from unweave.models.model import Model
 from unweave.models.quiet import quiet_transformers
-from unweave.models.zoo import folder_of
+from unweave.models.zoo import ALIASES, folder_of, names
 
 DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
     {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
 )
+
+MORE_THAN_TENSORS = torch.serialization.pickle.UnpicklingError
+"""What torch raises for a checkpoint of the old format that would run code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +166,7 @@ def _pretrained(place: str, *, dtype: torch.dtype | None, asked: str) -> nn.Modu
     with quiet_transformers():
         try:
             local = not hub_is_reachable()
-            config = transformers.AutoConfig.from_pretrained(place, local_files_only=local)
+            config = transformers.AutoConfig.from_pretrained(place, local_files_only=local, trust_remote_code=False)
             module, report = _class_for(config).from_pretrained(
                 place,
                 config=config,
@@ -172,10 +175,10 @@ def _pretrained(place: str, *, dtype: torch.dtype | None, asked: str) -> nn.Modu
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # reported below, with names
             )
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError, MORE_THAN_TENSORS) as error:
             raise InputError(
                 f"no model {asked!r} could be loaded ({_first_line(error)}): give a local directory, a Hugging Face"
-                f" name that is reachable, zoo:NAME or {', '.join(PACKAGED)}"
+                f" name that is reachable, or one that is here ({_here(asked)})"
             ) from error
     _check_complete(report, asked)
     return module
@@ -191,6 +194,13 @@ def _check_complete(report: Mapping[str, Any], asked: str) -> None:
             f" ({', '.join(missing[:3])}), {len(other)} of another shape ({', '.join(other[:3])}); give the matching"
             " weights, or load it with transformers and give the module"
         )
+
+
+def _here(asked: str) -> str:
+    """The models that need no network, the nearest first by name."""
+    known = [*PACKAGED, *(f"zoo:{name}" for name in (*ALIASES, *names()))]
+    close = nearest(asked, known)
+    return f"nearest {', '.join(close)}" if close else ", ".join(known)
 
 
 def _first_line(error: Exception) -> str:
@@ -232,7 +242,7 @@ def _tokenizer(source: Any, *, needed: bool) -> Any:
     try:
         with quiet_transformers():
             found = transformers.AutoTokenizer.from_pretrained(
-                os.fspath(source), local_files_only=not hub_is_reachable()
+                os.fspath(source), local_files_only=not hub_is_reachable(), trust_remote_code=False
             )
         if len(found.get_vocab()) > len(found.all_special_tokens):
             return found

@@ -22,7 +22,7 @@ def with_random_weights(model: Model, *, seed: int = 0) -> Model:
         >>> import unweave as uw
         >>> fresh = with_random_weights(uw.load_model("zoo:docs"))
         >>> fresh.name, fresh.family == uw.load_model("zoo:docs").family
-        ('docs, random weights', True)
+        ('zoo:docs, random weights', True)
     """
     configuration = getattr(model.module, "config", None)
     if configuration is None or model.family is None:

@@ -22,7 +22,7 @@ from torch.nn.modules.conv import _ConvNd as Convolution
 from unweave.errors import InputError, UnweaveError
 from unweave.models import dataflow
 from unweave.models.capture import capture, run
-from unweave.models.points import find_point
+from unweave.models.points import blocks_of, find_point
 from unweave.models.quiet import quiet_forward_mode
 from unweave.models.tokens import Tokens, padded_left
 from unweave.site import Site
@@ -152,6 +152,41 @@ def section(
         inputs=lambda tokens: inputs(_aligned(tokens, positions)),
         outputs=lambda tokens: _side_by_side(model, _aligned(tokens, positions), ends),
     )
+
+
+def last_site(model: Model) -> Site:
+    """Where a transformer's output is: the logits if they predict the next token, else its last hidden state."""
+    family = model.family
+    if family is None:
+        raise InputError("a plain module has no last site that its class would tell: name it")
+    if model.predicts_next:
+        return Site("logits")
+    if "final_norm" in family.others:
+        return Site("final_norm")
+    return Site(f"blocks.{len(blocks_of(model.module, family)) - 1}.resid_post")
+
+
+def node_layer(model: Model, site: str, end: str) -> tuple[Site, ...] | None:
+    """The smallest node layer that begins with the site and determines `end`: the site alone, or with the stream that
+    passes it by; None if there is none.
+
+    Example:
+        >>> from unweave.models.loading import load_model
+        >>> node_layer(load_model("zoo:docs"), "blocks.2.mlp_act", "logits")
+        ('blocks.2.mlp_act', 'blocks.2.resid_mid')
+    """
+    (first,) = _sites(model, site)
+    if model.family is None or first.layer is None:
+        return None
+    for others in ((), ("resid_mid",), ("resid_pre",)):
+        layer = (first, *(Site(f"blocks.{first.layer}.{other}") for other in others))
+        try:
+            steps = dataflow.order(model.module, model.family, frozenset(layer), Site(end))
+        except InputError:
+            continue
+        if any(first in step.parents for _, step in steps):  # else the other site hides this one
+            return layer
+    return None
 
 
 def _aligned(tokens: Any, positions: str) -> Any:

@@ -3,6 +3,7 @@
 from unweave.probing import haystack as haystack
 from unweave.probing.best_site import best_sites as best_sites
 from unweave.probing.choosing import NAMES as NAMES
+from unweave.probing.classes import ClassSweep as ClassSweep
 from unweave.probing.compound import Compound as Compound
 from unweave.probing.compound import compound as compound
 from unweave.probing.config import ProbeConfig as ProbeConfig
@@ -12,6 +13,8 @@ from unweave.probing.depth import depth_contrast as depth_contrast
 from unweave.probing.evidence import Evidence as Evidence
 from unweave.probing.evidence import EvidenceConfig as EvidenceConfig
 from unweave.probing.evidence import evidence as evidence
+from unweave.probing.exact import Subset as Subset
+from unweave.probing.exact import best_subset as best_subset
 from unweave.probing.published import load_published as load_published
 from unweave.probing.ranking import SELECTORS as SELECTORS
 from unweave.probing.ranking import rank as rank

@@ -50,9 +50,20 @@ def best_sites(table: ProbeTable, k: int, *, seed: int | None = None) -> dict[st
         table: From `sweep_many`.
         k: Number of units.
         seed: Of the halves; None takes that of the sweep.
+
+    Example:
+        >>> import unweave as uw, tempfile
+        >>> from unweave.activations.token_strings import token_string_features
+        >>> model = uw.load_model("zoo:docs")
+        >>> texts = [f"{n} and {n + 1} make {2 * n + 1}, and that is all. " * 4 for n in range(12)]
+        >>> store = uw.collect(model, texts, "blocks.{1..2}.mlp_act", tempfile.mkdtemp() + "/store")
+        >>> digits = token_string_features(store, model.tokenizer)[0]
+        >>> table = uw.probing.sweep_many(store, [digits], ks=(1, 2), shuffles=1)
+        >>> best_sites(table, 1)["contains_digit"].f1.value > 0.7
+        True
     """
     rng = np.random.default_rng([table.config.seed if seed is None else seed, 7])
-    half = dict(zip(table.held_out, rng.permutation(len(table.held_out)) % 2, strict=True))
+    half = dict(zip(table.held_out, (rng.permutation(len(table.held_out)) % 2).tolist(), strict=True))
     found = {}
     for feature in table.features():
         probes = {

@@ -56,6 +56,18 @@ def depth_contrast(table: ProbeTable, layers: int) -> DepthContrast:
 
     Raises:
         DataError: No early or no middle site, or probes of one size only.
+
+    Example:
+        >>> import unweave as uw, tempfile
+        >>> from unweave.activations.token_strings import token_string_features
+        >>> model = uw.load_model("zoo:docs")
+        >>> texts = [f"{n} and {n + 1} make {2 * n + 1}, and that is all. " * 4 for n in range(12)]
+        >>> store = uw.collect(model, texts, "blocks.{1..2}.mlp_act", tempfile.mkdtemp() + "/store")
+        >>> digits = token_string_features(store, model.tokenizer)[0]
+        >>> table = uw.probing.sweep_many(store, [digits], ks=(1, 2), shuffles=1)
+        >>> found = depth_contrast(table, 6)
+        >>> found.early, found.middle, found.most
+        (('blocks.1.mlp_act',), ('blocks.2.mlp_act',), 2)
     """
     sites = sorted({site for _, site in table.sweeps})
     depths = {site: relative_depth(site, layers) for site in sites}

@@ -8,7 +8,7 @@ only read to refresh a model.
 |---|---|---|---|---|
 | `design` | A' | (p, m+1, n) | the pool of each problem, best of the screen first, and a row of ones | specs/probing.md 4.1 |
 | `hessian`, `slope` | H, -g | (p, m, m), (p, m) | second-order model of the loss, intercept projected out | same, 4.2, 4.3 |
-| `sizes` | k | | supports at which the model is refreshed | same, 4.2 |
+| `refreshed` | k | () | sizes of supports at which the model is refreshed | same, 4.2 |
 """  # noqa: E501 - a table does not wrap
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from torch import Tensor
 from unweave.tensors.logistic import Optimum, hessian, solve
 from unweave.tensors.quadratic import forward, shrink, swap_gains, swaps
 
-NEAR = 1e-5
+NEAR = 1e-4
 """Searches stop Newton's method at this decrement a row: far below what tells supports apart."""
 LOWER = 1e-5
 """A swap is kept if it lowers the loss by more than this share."""
-TRIES, ROUNDS = 4, 4
+TRIES, ROUNDS = 3, 3
 """Exchanges fitted exactly in a round, and rounds."""
-HEAD = 24
+HEAD = 16
 """Columns of the screen that compete with a support in the exact exchanges."""
-STEPS_AT_FIRST, STEPS_LATER, STEPS_OF_A_FIT = 2, 1, 20
-"""Newton steps: where the model of a telescope is first refreshed, at each later size, and of a fit to compare."""
+STEPS_OF_A_MODEL, STEPS_OF_A_FIT = 1, 20
+"""Newton steps before the model of a telescope is refreshed (the model's own minimum is one more), and of a fit."""
 FORWARD_TRIES = 16
 SWAPPED_UP_TO = 64
 """Larger supports are not swapped: there the loss hardly tells one column from another."""
@@ -89,30 +89,27 @@ def least_squares(block: Block, ks: Sequence[int]) -> Supports:
 
 
 def telescope(block: Block, ks: Sequence[int], *, sizes: Sequence[int] | None = None) -> Supports:
-    """Backward elimination by Wald's criterion from the whole pool. The first three eighths go by the model of the loss
-    at zero, then the model is refreshed at each of `sizes` (by default ever smaller steps).
+    """Backward elimination by Wald's criterion from the whole pool; the model of the loss is refreshed before the first
+    column goes, since the one at zero takes the truth for redundant where others stand in for it, and again at each
+    of `sizes` (by default ever smaller steps).
     """
     asked = {*(_sizes(block.width) if sizes is None else sizes), *ks}
     refreshed = sorted((size for size in asked if min(ks) <= size < block.width), reverse=True)
-    model, slope = block.at_zero
-    kept = torch.arange(block.width).expand(len(slope), -1)
+    kept = torch.arange(block.width).expand(len(block.design), -1)
     found = {block.width: kept} if block.width in ks else {}
-    bias = torch.zeros(len(slope), 1, dtype=torch.float64)
+    start = torch.cat([torch.linalg.solve(*block.at_zero), torch.zeros(len(kept), 1, dtype=torch.float64)], 1)
     part = block
-    for number, size in enumerate(refreshed):
-        inverse, beta = torch.linalg.inv(model), torch.linalg.solve(model, slope)
-        _, beta, stay = shrink(inverse, beta, size)
+    for size in refreshed:
+        best = solve(
+            part.design, part.signs, part.weights, part.lam, start=start, decrement=NEAR, most_steps=STEPS_OF_A_MODEL
+        )
+        model, slope = model_at(part, torch.arange(part.width).expand(len(kept), -1), best)
+        _, beta, stay = shrink(torch.linalg.inv(model), torch.linalg.solve(model, slope), size)
         kept = kept.gather(1, stay)
         if size in ks:
             found[size] = kept
-        if size == refreshed[-1]:
-            break
+        start = torch.cat([beta, best.beta[:, -1:].double()], 1)
         part = Block(design=_narrowed(part.design, stay), signs=block.signs, weights=block.weights, lam=block.lam)
-        steps = STEPS_LATER if number else STEPS_AT_FIRST
-        start = torch.cat([beta, bias], 1)
-        best = solve(part.design, part.signs, part.weights, part.lam, start=start, decrement=NEAR, most_steps=steps)
-        bias = best.beta[:, -1:].double()
-        model, slope = model_at(part, torch.arange(size).expand(len(slope), -1), best)
     return found
 
 
@@ -208,13 +205,11 @@ def model_at(block: Block, support: Int[Tensor, "p k"], fit: Optimum) -> tuple[T
 
 
 def _sizes(width: int) -> list[int]:
-    """Five eighths of the pool, halves of that, and from 32 down ever smaller steps."""
-    halves = []
-    width = 5 * width // 8
-    while width > 48:
-        halves.append(width)
-        width //= 2
-    return [*halves, 32, 24, 16, 12, 10, *range(1, 9)]
+    """Five eighths of the pool, of that, and so on; from 32 down ever smaller steps."""
+    large = []
+    while (width := 5 * width // 8) > 48:
+        large.append(width)
+    return [*large, 32, 24, 16, 12, 10, *range(1, 9)]
 
 
 def _score_test(model: Tensor, slope: Tensor, support: Tensor) -> Tensor:

@@ -68,10 +68,11 @@ def probe_all(
     """
     labellings = all_labellings(problem, config) if labellings is None else labellings
     training = ~problem.held_out
-    train = torch.from_numpy(training)
+    train = torch.from_numpy(np.flatnonzero(training))
+    test = torch.from_numpy(np.flatnonzero(problem.held_out))
     if chosen is None:
         chosen = choose(
-            rows[train],
+            rows.index_select(0, train),
             labellings[:, training],
             grouping(problem.groups.codes[training], int(training.sum())),
             config.ks,
@@ -96,7 +97,7 @@ def probe_all(
             sd=sd[places[0]],
             selector=chosen.by[k][0],
             fits=fits,
-            scores=_scores(standard[~train], places, fits),
+            scores=_scores(standard[test], places, fits),
         )
         probes.append(_measured(k, problem, labellings, found, config))
     return probes

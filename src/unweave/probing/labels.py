@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from unweave.errors import DataError, InputError
 from unweave.tensors.arrays import as_tensor
@@ -36,3 +36,12 @@ def binary_labels(y: Any, shape: tuple[int, ...]) -> tuple[Bool[np.ndarray, " n"
         f"y has the labels {kinds[:6].tolist()}{' ...' if len(kinds) > 6 else ''}: binary labels in {{0, 1}}, {{-1, 1}}"
         " or booleans are needed"
     )
+
+
+def several_classes(y: Any, shape: tuple[int, ...]) -> Int[np.ndarray, " n"] | None:
+    """Labels as integers if they are more than two whole numbers and each of them comes twice at least; None if not."""
+    values = as_tensor(y, name="y").numpy()
+    if values.dtype.kind not in "iu" or values.shape != shape[:1]:
+        return None
+    _, counts = np.unique(values, return_counts=True)
+    return values.astype(np.int64) if len(counts) > 2 and counts.min() > 1 else None

@@ -1,7 +1,7 @@
 """Screens: the few hundred columns of each problem that a search looks at, from one pass over the rows.
 
-A problem is a labelling and the rows it may see: all of them, or all but one inner fold. Sums of every labelling in every
-fold come from one matrix product a chunk of rows; the sums of a problem are differences of these.
+A problem is a labelling and the rows it may see: all of them, or all but one inner fold. Sums of every labelling in
+every fold come from one matrix product a chunk of rows; the sums of a problem are differences of these.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from unweave.probing.ranking import LIVE
 
 WIDTH = 256
 """Columns of a screen; twice the largest k if that is more."""
-CHUNK = 512
+CHUNK = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

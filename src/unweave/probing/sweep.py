@@ -12,9 +12,10 @@ from torch import Tensor
 
 from unweave.config import config_from
 from unweave.errors import DataError
+from unweave.probing.classes import ClassSweep, sweep_classes
 from unweave.probing.config import ProbeConfig
 from unweave.probing.kernel import Problem, probe_all
-from unweave.probing.labels import binary_labels
+from unweave.probing.labels import binary_labels, several_classes
 from unweave.probing.ranking import LIVE
 from unweave.probing.result import ProbeSweep
 from unweave.tensors.arrays import as_matrix, check_finite
@@ -33,12 +34,13 @@ def sweep(
     test: float = 0.3,
     shuffles: int = 20,
     bootstrap: int = 2000,
-) -> ProbeSweep:
+) -> ProbeSweep | ClassSweep:
     """Probes with k units of X for the binary labels y, for every k, scored on held-out groups.
 
     Args:
         X: Rows (n, d): activations, or the coordinates of any featurizer.
-        y: (n,) labels in {0, 1}, {-1, +1} or booleans.
+        y: (n,) labels in {0, 1}, {-1, +1} or booleans; integers with more than two values are classes, each of which is
+            probed against the rest, and all together on a shared support.
         groups: (n,) the document of each row; None makes every row a group of its own, which is honest only if rows are
             independent.
         ks: Numbers of units.
@@ -53,7 +55,7 @@ def sweep(
 
     Returns:
         `.table()` gives a dictionary a k; `.predict(X, k)` labels, `.scores(X, k)` scores. A k beyond the number of
-            columns that vary has no row, and a warning.
+            columns that vary has no row, and a warning. Classes give a `ClassSweep`, whose F1 is the mean over classes.
 
     Raises:
         InputError: Shapes that do not fit, labels that are not binary, unknown selector.
@@ -83,6 +85,9 @@ def sweep(
     config = config_from(ProbeConfig, options, source="options")
     rows = as_matrix(X, name="X")
     check_finite(rows, name="X")
+    classes = several_classes(y, tuple(rows.shape))
+    if classes is not None:
+        return sweep_classes(rows, classes, grouping(groups, len(rows)), config)
     labels, spelling = binary_labels(y, tuple(rows.shape))
     grouped = grouping(groups, len(rows))
     held_out = grouped_split(grouped, np.stack([labels, ~labels], 1).astype(float), test=config.test, seed=config.seed)

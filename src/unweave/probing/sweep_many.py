@@ -13,9 +13,9 @@ from torch import Tensor
 from unweave.activations.labels import LabelledFeature, groups_of, pooled
 from unweave.activations.store import ActivationStore
 from unweave.config import config_from
-from unweave.engine.local import map_units
+from unweave.engine.local import default_workers, map_units
 from unweave.errors import FingerprintError, InputError
-from unweave.features.featurizer import Featurizer
+from unweave.features.featurizer import Featurizer, units
 from unweave.log import SILENT, Progress
 from unweave.probing.auto import Chosen
 from unweave.probing.choosing import ranked
@@ -42,6 +42,7 @@ def sweep_many(
     shuffles: int = 20,
     bootstrap: int = 2000,
     rows: int = 10_000,
+    max_memory: int = 2 << 30,
     workers: int | None = None,
     progress: Progress = SILENT,
 ) -> ProbeTable:
@@ -60,6 +61,9 @@ def sweep_many(
         shuffles: See `sweep`.
         bootstrap: See `sweep`.
         rows: Most labelled rows a feature uses, a fifth to a half of them positive.
+        max_memory: Bytes of activations that the workers together may hold; features are probed in blocks that fit, and
+            each block reads its rows of the site once. The plan is told to `progress` before the work starts. The
+            result does not depend on it.
         workers: Threads; the result does not depend on it.
         progress: Who is told how far it is.
 
@@ -95,11 +99,20 @@ def sweep_many(
     chosen = store.expand(sites)
     _check_featurizer(featurizer, chosen, store)
     sample = draw(store, features, config)
+    blocks, needed = feature_blocks(
+        sample.features, _width(store, chosen, featurizer), max_memory // (workers or default_workers())
+    )
+    progress.note(
+        f"{len(sample.features)} features at {len(chosen)} sites in {len(blocks)} blocks a site, at most"
+        f" {needed / 2**20:.0f} MiB of activations a worker"
+    )
     found: dict[tuple[str, str], ProbeSweep] = {}
     with progress.task("probe", len(chosen), "site") as advance:
         for site, sweeps in zip(
             chosen,
-            map_units(lambda site: probe_site(store, site, sample, featurizer, config), chosen, workers=workers),
+            map_units(
+                lambda site: probe_site(store, site, sample, featurizer, config, blocks), chosen, workers=workers
+            ),
             strict=True,
         ):
             found |= {(name, str(site)): one for name, one in sweeps.items()}
@@ -131,19 +144,56 @@ def _check_featurizer(featurizer: Featurizer | None, sites: Sequence[Site], stor
         )
 
 
-def probe_site(
-    store: ActivationStore, site: Site, sample: Sample, featurizer: Featurizer | None, config: ProbeConfig
-) -> dict[str, ProbeSweep]:
-    """The sweeps of all features at one site."""
-    found: dict[str, ProbeSweep] = {}
+def _width(store: ActivationStore, sites: Sequence[Site], featurizer: Featurizer | None) -> int:
+    """Columns of the widest matrix that is held."""
+    coordinates = 0 if featurizer is None else units(featurizer)
+    return max(coordinates, *(store[site].shape[1] for site in sites))
+
+
+def feature_blocks(
+    features: Sequence[LabelledFeature], width: int, most_bytes: int
+) -> tuple[list[list[LabelledFeature]], int]:
+    """Features of one level whose rows together fit into the memory given, and the bytes that the largest block needs:
+    its rows in float32, and those of one feature beside them. A feature too large for it is a block by itself.
+
+    Args:
+        features: With the rows they use.
+        width: Columns of a site.
+        most_bytes: Of activations at once.
+    """
+    blocks: list[list[LabelledFeature]] = []
+    largest = 0
     for level in ("token", "document"):
-        features = [feature for feature in sample.features if feature.level == level]
-        if features:
-            found |= _probe_level(store, site, features, sample, featurizer, config)
+        held, block, widest = np.zeros(0, dtype=np.int64), [], 0
+        for feature in (one for one in features if one.level == level):
+            union = np.union1d(held, feature.index)
+            if block and 4 * width * (len(union) + max(widest, len(feature.index))) > most_bytes:
+                blocks.append(block)
+                union, block, widest = feature.index, [], 0
+            held, widest = union, max(widest, len(feature.index))
+            block.append(feature)
+            largest = max(largest, 4 * width * (len(held) + widest))
+        if block:
+            blocks.append(block)
+    return blocks, largest
+
+
+def probe_site(
+    store: ActivationStore,
+    site: Site,
+    sample: Sample,
+    featurizer: Featurizer | None,
+    config: ProbeConfig,
+    blocks: Sequence[Sequence[LabelledFeature]],
+) -> dict[str, ProbeSweep]:
+    """The sweeps of all features at one site, a block of features at a time."""
+    found: dict[str, ProbeSweep] = {}
+    for features in blocks:
+        found |= _probe_block(store, site, features, sample, featurizer, config)
     return {feature.name: found[feature.name] for feature in sample.features}
 
 
-def _probe_level(
+def _probe_block(
     store: ActivationStore,
     site: Site,
     features: Sequence[LabelledFeature],
@@ -161,8 +211,8 @@ def _probe_level(
     places = [np.searchsorted(index, feature.index) for feature in features]
     chosen = _ranked_together(rows, problems, labellings, places, config)
     found = {}
-    for feature, problem, labels, place, units in zip(features, problems, labellings, places, chosen, strict=True):
-        probes = probe_all(rows[torch.from_numpy(place)], problem, config, labellings=labels, chosen=units)
+    for feature, problem, labels, place, known in zip(features, problems, labellings, places, chosen, strict=True):
+        probes = probe_all(rows[torch.from_numpy(place)], problem, config, labellings=labels, chosen=known)
         found[feature.name] = ProbeSweep(
             probes=tuple(probes),
             labels=(False, True),

@@ -109,7 +109,7 @@ def _curves(figure: Figure) -> Any:
         order = _distinct(figure, "facet")
         return _selected(
             chart.properties(width=165, height=105).facet(
-                alt.Facet("facet:N", title=None, sort=order, header=alt.Header(labelFontSize=11, labelLimit=170)),
+                alt.Facet("facet:N", title=None, sort=order, header=alt.Header(labelFontSize=10, labelLimit=185)),
                 columns=4,
                 spacing={"row": 26, "column": 22},
             ),

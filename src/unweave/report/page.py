@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import re
 from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +17,8 @@ from unweave.report.charts import specification
 from unweave.report.record import RECORD, Figure, Record, Run, Value, read_record, read_run, write_whole
 
 REPORT = "report.html"
+INTERVAL = re.compile(r"[-+]?[\d.]+ \[[-+\d.]+, [-+\d.]+\]")
+"""An estimate with its interval, which is not broken over lines."""
 
 
 def write_report(folder: Path) -> Path:
@@ -50,6 +53,7 @@ def render(run: Run, records: list[Record]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = shown
+    environment.tests["interval"] = lambda value: isinstance(value, str) and INTERVAL.fullmatch(value) is not None
     template = environment.get_template("page.html.j2")
     by_model = {entry.name: [record for record in records if record.model == entry.name] for entry in run.models}
     figures = [

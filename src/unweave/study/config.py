@@ -43,7 +43,7 @@ class StudyConfig(Config):
     """Share of the documents held out."""
     ablated_units: Annotated[int, Field(ge=1)] = 8
     """Most units removed together in the ablation test: the largest of `ks` up to it, or else the smallest."""
-    ablation_windows: Annotated[int, Field(ge=1)] = 24
+    ablation_windows: Annotated[int, Field(ge=1)] = 64
     """Most held-out windows the ablation test runs on."""
     control_draws: Annotated[int, Field(ge=1)] = 5
     """Random sets of units in the control of the ablation test."""

@@ -334,7 +334,8 @@ def _estimate(plan: CollectionPlan, config: StudyConfig) -> float:
     fits = 11 * (1 + config.shuffles) * len(config.ks) * (len(plan.sites) + 2)
     probes = fits * config.rows * 1.2e-6 + sum(plan.sites.values()) * min(plan.rows, 3 * config.rows) * 1.2e-7
     runs = 3 * (config.control_draws + 4) + 1
-    return plan.seconds * (1 + runs * config.ablation_windows * config.context / max(1, plan.rows)) + probes
+    ablated = min(1.0, config.ablation_windows * config.context / max(1, plan.rows))
+    return plan.seconds * (1 + runs * ablated) + probes
 
 
 def describe(model: Model) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +65,15 @@ class HaystackResult:
         }
 
 
-@dataclass(kw_only=True, eq=False)
 class _Search:
     """A search on its way: the run directory, what is written and what the models have shown."""
 
-    config: HaystackConfig
-    folder: Path
-    run: Run
-    progress: Progress
-    start: float
-    records: list[Record] = field(default_factory=list)
-    sized: list[Sized] = field(default_factory=list)
+    def __init__(self, config: HaystackConfig, folder: Path, run: Run, progress: Progress, start: float) -> None:
+        """Starts with an empty run."""
+        self.config, self.folder, self.run = config, folder, run
+        self.progress, self.start = progress, start
+        self.records: list[Record] = []
+        self.sized: list[Sized] = []
 
     def add(self, entry: ModelEntry, record: Record) -> None:
         """Notes a finished collection and writes the page again."""
@@ -119,7 +117,7 @@ def run_haystack(
         versions=versions(),
         planned=wanted,
     )
-    search = _Search(config=config, folder=folder, run=run, progress=progress, start=start)
+    search = _Search(config, folder, run, progress, start)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

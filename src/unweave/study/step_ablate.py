@@ -28,7 +28,7 @@ def ablate_units(work: Work) -> Found:
     site, k = str(work.middle), _units_removed(work, tables["neurons"])
     features = _most_decodable(work, tables["neurons"], site, k)
     windows = replay(work.model, work.store, tables["neurons"].held_out, most=work.config.ablation_windows)
-    plain = plain_run(work.model, windows.batches)
+    plain = plain_run(work.model, windows.batches, edited_at=site)
     places = _places(work, windows, plain, features)
     found: list[Ablation] = []
     with work.progress.task("ablate", len(BASES), "decomposition") as advance:
@@ -94,11 +94,17 @@ def _places(work: Work, windows: Replay, plain: PlainRun, features: list[str]) -
 def _warnings(found: list[Ablation]) -> tuple[str, ...]:
     rough = {one.name: one.effect.n_groups for one in found if one.effect.warnings}
     named = ", ".join(f"{name} ({count})" for name, count in rough.items())
-    return (f"Rough intervals, because few held-out documents have the feature: {named}.",) if rough else ()
+    where = "; in the table only" if len(_drawn(found)) < len(found) else ""
+    return (f"Rough intervals, because few held-out documents have the feature: {named}{where}.",) if rough else ()
+
+
+def _drawn(found: list[Ablation]) -> list[Ablation]:
+    """Those with enough documents for an interval that means something; all of them if none has."""
+    return [one for one in found if not one.effect.warnings] or found
 
 
 def _summary(found: list[Ablation], site: str, k: int) -> tuple[str, ...]:
-    neurons = [one for one in found if one.basis == "neurons"]
+    neurons = [one for one in _drawn(found) if one.basis == "neurons"]
     clear = [one for one in neurons if one.difference.low > 0]
     if not clear:
         documents = max(one.effect.n_groups for one in neurons)
@@ -117,6 +123,7 @@ def _summary(found: list[Ablation], site: str, k: int) -> tuple[str, ...]:
 
 
 def _figure(work: Work, found: list[Ablation], k: int) -> Figure:
+    drawn = _drawn(found)
     where = "at tokens that have the feature" if found[0].unit == LOSS else "on whole windows"
     return Figure(
         kind="forest",
@@ -127,36 +134,45 @@ def _figure(work: Work, found: list[Ablation], k: int) -> Figure:
             " intervals, paired by document. Zero: no more than random units."
         ),
         data={
-            "label": [work.label_of(one.name) for one in found],
-            "series": [one.basis for one in found],
-            "value": [one.difference.value for one in found],
-            "low": [one.difference.low for one in found],
-            "high": [one.difference.high for one in found],
-            "control": [one.effect.control for one in found],
+            "label": [work.label_of(one.name) for one in drawn],
+            "series": [one.basis for one in drawn],
+            "value": [one.difference.value for one in drawn],
+            "low": [one.difference.low for one in drawn],
+            "high": [one.difference.high for one in drawn],
+            "control": [one.effect.control for one in drawn],
         },
         options={"x": found[0].unit + ", chosen minus random", "control": "random units", "series": "basis"},
-        n=max(one.effect.n for one in found),
+        n=max(one.effect.n for one in drawn),
         seed=work.config.seed,
     )
 
 
 def _table(found: list[Ablation]) -> Table:
-    rows: list[tuple[Value, ...]] = [
-        (
-            one.name,
-            one.basis,
-            with_interval(one.effect, digits=4),
-            one.effect.control,
-            with_interval(one.difference, digits=4, signed=True),
-            None if one.elsewhere is None else one.elsewhere.value,
-            one.effect.n,
-            one.effect.n_groups,
-        )
-        for one in found
-    ]
+    """Without the column of other places where effects are of whole windows."""
+    placed = any(one.elsewhere is not None for one in found)
+    rows = [_row(one, placed) for one in found]
+    elsewhere = " Elsewhere: the same removal at the other places." if placed else ""
     return Table(
         title="All ablations",
-        columns=("feature", "basis", "effect", "random units", "difference", "elsewhere", "places", "documents"),
+        columns=(
+            "feature", "basis", "effect", "random units", "difference", *(["elsewhere"] if placed else []), "places",
+            "documents",
+        ),
         rows=rows,
-        note=f"Effect: {found[0].unit}, with 95 % intervals. Elsewhere: the same removal at the other places.",
+        note=f"Effect: {found[0].unit}, with 95 % intervals.{elsewhere}",
+    )  # fmt: skip
+
+
+def _row(one: Ablation, placed: bool) -> tuple[Value, ...]:
+    elsewhere = None if one.elsewhere is None else one.elsewhere.value
+    digits = 3 if one.unit == LOSS else 4
+    return (
+        one.name,
+        one.basis,
+        with_interval(one.effect, digits=digits),
+        one.effect.control,
+        with_interval(one.difference, digits=digits, signed=True),
+        *([elsewhere] if placed else []),
+        one.effect.n,
+        one.effect.n_groups,
     )

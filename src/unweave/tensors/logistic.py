@@ -119,7 +119,7 @@ def designs(
     """The gathered columns of each support, and a row of ones."""
     problems, width = supports.shape
     design = torch.ones(problems, width + 1, columns.shape[1], dtype=dtype)
-    design[:, :-1] = columns[supports.flatten()].to(dtype).reshape(problems, width, -1)
+    design[:, :-1] = columns[supports.flatten()].to(dtype).reshape(problems, width, columns.shape[1])
     return design
 
 

@@ -23,6 +23,9 @@ from torch import Tensor
 from unweave.errors import DataError, InputError
 from unweave.tensors.arrays import as_matrix, check_finite
 
+CHUNK = 128
+"""Rows that are converted at once."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Moments:
@@ -98,18 +101,19 @@ def class_moments(rows: Float[Tensor, "n d"], weights: Float[Tensor, "n m"]) -> 
     Weights are 0/1 masks of classes or any non-negative numbers; one call serves all features and all label shuffles of
     a site.
     """
-    matrix = as_matrix(rows, name="rows").to(torch.float64)
-    masses = weights.to(torch.float64)
+    matrix, masses = as_matrix(rows, name="rows"), weights.to(torch.float64)
     if len(masses) != len(matrix):
         raise InputError(
             f"rows is {tuple(matrix.shape)} but weights is {tuple(masses.shape)}: one weight a row is needed"
         )
     count = masses.sum(0)
-    centre = matrix.mean(0)
-    centred = matrix - centre
-    divisor = count.clamp_min(torch.finfo(torch.float64).tiny)[:, None]
-    shift = masses.T @ centred / divisor
-    squares = (masses.T @ centred.square() - shift.square() * count[:, None]).clamp_min(0)
+    centre = matrix[0].to(torch.float64)
+    sums, squares = (torch.zeros(masses.shape[1], matrix.shape[1], dtype=torch.float64) for _ in range(2))
+    for part, mass in _centred(matrix, masses, centre):
+        sums += mass.T @ part
+        squares += mass.T @ part.square_()
+    shift = sums / count.clamp_min(torch.finfo(torch.float64).tiny)[:, None]
+    squares = (squares - shift.square() * count[:, None]).clamp_min(0)
     return ClassMoments(count=count, mean=centre + shift, squares=squares)
 
 
@@ -131,9 +135,18 @@ def weighted_means(rows: Float[Tensor, "n d"], weights: Float[Tensor, "n m"]) ->
     """The mean of every column under each column of `weights`, by one matrix product; NaN where the weights sum to
     0.
     """
-    matrix, masses = as_matrix(rows, name="rows").to(torch.float64), weights.to(torch.float64)
-    centre = matrix.mean(0)
-    return centre + masses.T @ (matrix - centre) / masses.sum(0)[:, None]
+    matrix, masses = as_matrix(rows, name="rows"), weights.to(torch.float64)
+    centre = matrix[0].to(torch.float64)
+    sums = torch.zeros(masses.shape[1], matrix.shape[1], dtype=torch.float64)
+    for part, mass in _centred(matrix, masses, centre):
+        sums += mass.T @ part
+    return centre + sums / masses.sum(0)[:, None]
+
+
+def _centred(matrix: Tensor, masses: Tensor, centre: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
+    """Rows about the centre in float64, few enough at a time to stay in the processor's cache."""
+    for first in range(0, len(matrix), CHUNK):
+        yield matrix[first : first + CHUNK].to(torch.float64) - centre, masses[first : first + CHUNK]
 
 
 def _moments_of(rows: Tensor) -> Moments:

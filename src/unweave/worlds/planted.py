@@ -76,7 +76,7 @@ def planted(setting: str, n: int = 6000, d: int = 3072, *, features: int = 1, si
 
     Example:
         >>> world = planted("easy", 400, 300, seed=0)
-        >>> world, int(world.labels.sum()), world.held_out.mean()
+        >>> world, int(world.labels.sum()), float(world.held_out.mean())
         (Planted(400 rows x 300 neurons, 1 features, 1 sites), 80, 0.3)
     """
     if setting not in SETTINGS:

@@ -140,21 +140,20 @@ def token_table(
     special = start_tokens(tokenizer)
     room = room_for(context, special)
     sequences: list[Prepared] = []
-    parts: list[tuple[np.ndarray, ...]] = []
+    places: list[tuple[int, int, int]] = []
     for number, document in enumerate(documents):
         for first, last in _pieces(len(document.ids), room, None if ends is None else ends(number)):
-            count = last - first
-            parts.append(
-                (np.full(count, len(sequences)), np.arange(count), np.full(count, number), np.arange(first, last))
-            )
+            places.append((number, first, last - first))
             sequences.append(prepared(document, first, last, special))
-    columns = (
-        [np.concatenate(column).astype(np.int64) for column in zip(*parts, strict=True)]
-        if parts
-        else [np.empty(0, dtype=np.int64)] * 4
-    )
+    documents_of, firsts, counts = np.array(places, dtype=np.int64).reshape(-1, 3).T
+    starts = np.cumsum(counts) - counts
+    position = np.arange(int(counts.sum())) - np.repeat(starts, counts)
     return TokenTable(
-        sequences=tuple(sequences), sequence=columns[0], position=columns[1], document=columns[2], token=columns[3]
+        sequences=tuple(sequences),
+        sequence=np.repeat(np.arange(len(sequences)), counts),
+        position=position,
+        document=np.repeat(documents_of, counts),
+        token=np.repeat(firsts, counts) + position,
     )
 
 

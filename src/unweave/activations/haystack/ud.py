@@ -52,7 +52,7 @@ def ud_features(
     documents = encoded(((_joined(one), one[0].document, one[0].document) for one in grouped), tokenizer)
     begins = [_sentence_tokens(document, one) for document, one in zip(documents, grouped, strict=True)]
     table = token_table(documents, tokenizer, context=context, ends=lambda number: begins[number])
-    tags = _Tags(documents, grouped, begins, table)
+    tags = _Tags(documents, grouped, table)
     valid = table.position >= SKIPPED
     priority = priorities(len(table), seed)
     found: dict[str, list[TokenFeature]] = {}
@@ -100,16 +100,15 @@ class _Tags:
         self,
         documents: Sequence[Encodings],
         grouped: Sequence[Sequence[Sentence]],
-        begins: Sequence[Sequence[int]],
         table: TokenTable,
     ) -> None:
         """Finds the word of every token and the last token of every sentence."""
         self.words: list[Word] = []
         self.drops: Counter[str] = Counter()
         numbers, ends = [], []
-        for document, sentences, begin in zip(documents, grouped, begins, strict=True):
+        for document, sentences in zip(documents, grouped, strict=True):
             numbers.append(self._numbers(document, sentences))
-            ends.append(_ends(document, begin))
+            ends.append(_ends(document, sentences))
         self._known: dict[str, np.ndarray] = {}
         self.of_token = table.gathered(numbers, np.int64)
         """Word of each token, -1 where it overlaps none."""
@@ -170,11 +169,12 @@ class _Tags:
         return np.where(overlap, first + places, -1)
 
 
-def _ends(document: Encodings, begins: Sequence[int]) -> np.ndarray:
-    """Which tokens are the last piece of a sentence, with a sign that ends one."""
+def _ends(document: Encodings, sentences: Sequence[Sentence]) -> np.ndarray:
+    """Which tokens are the last piece of a sentence, with a sign that ends one; a space behind it is no piece of it."""
     found = np.zeros(len(document.ids), dtype=bool)
-    begin, stop = document.characters
-    for last in [*(one - 1 for one in begins[1:]), len(document.ids) - 1]:
-        if last >= 0 and SENTENCE_ENDS & set(document.text[begin[last] : stop[last]]):
+    begins, stops = document.characters
+    for start, sentence in zip(_starts(sentences), sentences, strict=True):
+        last = int(np.searchsorted(begins, start + len(sentence.text), side="left")) - 1
+        if last >= 0 and SENTENCE_ENDS & set(document.text[begins[last] : stops[last]]):
             found[last] = True
     return found

@@ -179,7 +179,7 @@ def held_out_losses(
     held_out_bytes: int,
     *,
     start: int,
-) -> dict[str, float]:
+) -> dict[str, int | float]:
     """Loss of the model and of the 5-gram on the same held-out tokens, in nats a token and bits a byte."""
     ours = [loss for ids in held_out for loss in token_losses(model, ids, context=recipe.context, start=start)]
     grams = kneser_ney.fit(training, vocabulary_size=recipe.vocabulary_size, start=start)
