@@ -21,6 +21,7 @@ COMMANDS = (
     ("collect",),
     ("report",),
     ("probe",),
+    ("probe", "sweep"),
     ("probe", "haystack"),
     ("zoo",),
     ("zoo", "list"),

@@ -5,7 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from unweave.report.record import Figure, ModelEntry, Record, Run, Table, write_record, write_run
+from unweave.report.record import (
+    Card,
+    Figure,
+    ModelEntry,
+    Passage,
+    Passages,
+    Record,
+    Run,
+    Table,
+    write_record,
+    write_run,
+)
 
 HOSTILE = "</script><b>bold</b> <!-- \"double\" 'single' & \\u003c é 中 \U0001f600"
 """What breaks a page that does not escape."""
@@ -65,7 +76,30 @@ FIGURES = {
     ),
     "bars": figure("bars", {"label": ["a", "b"], "value": [3, 4000]}, x="rows", x_scale="symlog"),
     "bars in series": figure("bars", {"label": ["a", "b"], "value": [3, 4], "series": ["probed", "left out"]}),
+    "histogram": figure(
+        "histogram",
+        {
+            "left": [0.0, 0.5, 0.0, 0.5], "right": [0.5, 1.0, 0.5, 1.0], "value": [3, 0, 1, 120],
+            "series": ["has it", "has it", "has it not", "has it not"],
+        },
+        x="activation", y="rows",
+    ),
 }  # fmt: skip
+CARD = Card(
+    title=f"A neuron {HOSTILE}",
+    summary=("Alone it tells the label.",),
+    tables=(Table(title="Its weights", columns=("name", "value"), rows=[("norm", 0.5)]),),
+    figures=(FIGURES["histogram"],),
+    passages=(
+        Passages(
+            title="Where it is most active (1)",
+            note="One a window.",
+            rows=(
+                Passage(pieces=("one", HOSTILE, " three"), shades=(0.5, -1.0, 0.0), hints=("0.5", "-1", "0"), focus=1),
+            ),
+        ),
+    ),
+)
 
 
 def record(step: str = "probe", model: str = "tiny", **changes: Any) -> Record:

@@ -79,6 +79,7 @@ FIGURE = {
     "seed": 0,
 }
 TABLE = {"title": "t", "columns": ["a", "b"], "rows": [["x", 1], [0.5, False]], "note": "n"}
+PASSAGE = {"pieces": ["a", " é"], "shades": [0.5, -1.0], "hints": ["0.1", ""], "focus": 1, "note": "n"}
 ENTRY = {
     "name": "zoo:docs",
     "folder": "docs",
@@ -107,6 +108,15 @@ CONFIG_VALUES: dict[str, dict[str, Any]] = {
     "ProbeConfig": {"ks": [1, 3], "lam": 0.1, "selector": "mean_diff", "seed": 12345678901234567890},
     "Figure": FIGURE,
     "Table": TABLE,
+    "Passage": PASSAGE,
+    "Passages": {"title": "t", "rows": [PASSAGE], "note": "n"},
+    "Card": {
+        "title": "t",
+        "summary": ["s"],
+        "tables": [TABLE],
+        "figures": [FIGURE],
+        "passages": [{"title": "t", "rows": [PASSAGE]}],
+    },
     "Record": {
         "step": "probe",
         "model": "m",

@@ -11,6 +11,7 @@ from unweave.version import __version__
 
 COMMANDS = {
     "unweave": (), "study": ("study",), "collect": ("collect",), "report": ("report",), "zoo": ("zoo",),
+    "probe": ("probe",), "probe sweep": ("probe", "sweep"), "probe haystack": ("probe", "haystack"),
     "zoo list": ("zoo", "list"), "zoo train": ("zoo", "train"),
 }  # fmt: skip
 

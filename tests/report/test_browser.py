@@ -63,6 +63,7 @@ def test_every_figure_draws_all_its_rows(opened):
         "forest": {"path": 4, "line": 4 + 1},
         "bars": {"path": 2, "text": 2},
         "bars in series": {"path": 2, "text": 2},
+        "histogram": {"path": 4},
     }
     assert opened.page.locator(".chart svg").count() >= len(FIGURES)
     for number, name in enumerate(FIGURES):

@@ -42,6 +42,13 @@ def _column(one):
 
 
 GOLDEN = {
+    "histogram": {
+        "mark": "bar",
+        "encoding": {
+            "color": "series", "tooltip": ["series", "left", "right", "value"], "x": "left", "x2": "right",
+            "y": "value", "y2": 0,
+        },
+    },
     "curves": {
         "layer": [
             {"mark": "area", "encoding": {"color": "series", "x": "x", "y": "low", "y2": "high"}},
@@ -199,7 +206,7 @@ def test_columns_of_different_length_and_no_rows_are_refused():
 
 
 def test_a_figure_of_an_unknown_kind_cannot_be_made():
-    with pytest.raises(ValueError, match="'curves', 'heatmap', 'forest' or 'bars'"):
+    with pytest.raises(ValueError, match="'curves', 'heatmap', 'forest', 'bars' or 'histogram'"):
         figure("pie", {"label": ["a"], "value": [1]})
 
 

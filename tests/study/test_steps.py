@@ -30,7 +30,8 @@ def test_the_steps_of_the_whole_study(of_token_strings):
     assert found["collect"].results["documents"] == 24
     kinds = {name: [figure.kind for figure in record.figures] for name, record in found.items()}
     assert kinds == {
-        "collect": [], "labels": ["bars"], "probe": ["heatmap", "curves"], "bases": ["curves"], "ablate": ["forest"],
+        "collect": [], "labels": ["bars"], "probe": ["heatmap", "curves"], "controls": ["forest"], "cards": [],
+        "bases": ["curves"], "ablate": ["forest"],
     }  # fmt: skip
     assert found["bases"].results["site"] == found["ablate"].results["site"] == "blocks.1.mlp_act"
     curves = {(one["basis"], one["k"]) for one in found["bases"].results["mean_f1"]}

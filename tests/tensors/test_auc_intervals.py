@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from unweave.errors import DataError
+from unweave.tensors import auc_intervals
 from unweave.tensors.auc_intervals import auc_estimate
 from unweave.tensors.resampling import multinomial_counts
 
@@ -68,3 +69,12 @@ def test_few_groups_warn_and_one_has_no_interval() -> None:
     assert alone.warnings == ("fewer than 2 groups: no interval",)
     with pytest.raises(DataError, match="AUC needs both classes, got 0 positives of 4 rows"):
         auc_estimate(np.zeros(4, dtype=bool), np.arange(4.0), np.arange(4), seed=0)
+
+
+def test_very_many_groups_give_the_same_interval_by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, scores, codes = rows_of(3, groups=70, each=5, strength=0.5)
+    scores = np.round(scores, 1)
+    by_pairs = auc_estimate(labels, scores, codes, seed=1)
+    monkeypatch.setattr(auc_intervals, "MOST_GROUPS", 10)
+    by_rows = auc_estimate(labels, scores, codes, seed=1)
+    assert (by_rows.value, by_rows.low, by_rows.high) == pytest.approx((by_pairs.value, by_pairs.low, by_pairs.high))

@@ -4,7 +4,7 @@ which tokens they push up or down.
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
 | `reads` | W_in (gate and up where there are two) | (m, d) | what each neuron reads from the stream | specs/probing.md 9 |
-| `biases` | b_in | (m,) | added before the nonlinearity; 0 where the map has none | same |
+| `biases` | b_in | (m,) | added before the nonlinearity, where the map has one | same |
 | `writes` | W_out | (m, d) | what each neuron writes back | same |
 | `bias_times_norm` | norm(W_in) b_in | (m,) | strongly negative in early layers: a signature of superposition | arXiv 2305.01610, section 5 |
 """  # noqa: E501 - a table does not wrap
@@ -33,6 +33,7 @@ class NeuronWeights:
     reads: Mapping[str, Float[Tensor, "m d"]]
     """By role: `in`, or `gate` and `up`."""
     biases: Mapping[str, Float[Tensor, " m"]]
+    """By role; none where the map has none."""
     writes: Float[Tensor, "m d"]
 
     def statistics(self) -> dict[str, Float[Tensor, " m"]]:
@@ -41,9 +42,10 @@ class NeuronWeights:
         for role, read in self.reads.items():
             norm = read.norm(dim=1)
             found[f"norm of W_{role}"] = norm
-            found[f"b_{role}"] = self.biases[role]
-            bias_times_norm = norm * self.biases[role]
-            found[f"norm of W_{role} times b_{role}"] = bias_times_norm
+            if role in self.biases:
+                bias_times_norm = norm * self.biases[role]
+                found[f"b_{role}"] = self.biases[role]
+                found[f"norm of W_{role} times b_{role}"] = bias_times_norm
             found[f"cosine of W_{role} and W_out"] = cosine_similarity(read, self.writes, dim=1)
         found["norm of W_out"] = self.writes.norm(dim=1)
         return found
@@ -83,7 +85,11 @@ def neuron_weights(model: Model, site: str) -> NeuronWeights:
     block = blocks[name.layer]
     maps = {role: block.get_submodule(path) for role, path in family.mlp_inputs.items()}
     reads = {role: _inputs_first(one).T.contiguous() for role, one in maps.items()}
-    biases = {role: _bias(one, len(reads[role])) for role, one in maps.items()}
+    biases = {
+        role: cast(Tensor, one.bias).detach().float().cpu()
+        for role, one in maps.items()
+        if getattr(one, "bias", None) is not None
+    }
     return NeuronWeights(reads=reads, biases=biases, writes=_inputs_first(block.get_submodule(family.mlp_matrix)))
 
 
@@ -119,10 +125,8 @@ def _inputs_first(module: nn.Module) -> Tensor:
     return weight.T.contiguous() if isinstance(module, nn.Linear) else weight
 
 
-def _bias(module: nn.Module, width: int) -> Tensor:
-    bias = getattr(module, "bias", None)
-    return torch.zeros(width) if bias is None else bias.detach().float().cpu()
-
-
 def _string(tokenizer: Any, token: int) -> str:
-    return f"token {token}" if tokenizer is None else tokenizer.decode([token])
+    if tokenizer is None:
+        return f"token {token}"
+    text = tokenizer.decode([token])
+    return tokenizer.convert_ids_to_tokens(token) if "\ufffd" in text else text  # a part of a character

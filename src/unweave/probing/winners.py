@@ -231,8 +231,8 @@ def _inner_scores(columns: Tensor, problem: Problem, config: ProbeConfig) -> Flo
     found = []
     for fold in np.unique(folds):
         inside = folds != fold
-        if not 0 < labels[inside].sum() < inside.sum():
-            continue  # a class that is in one group cannot be fitted without it
+        if any(len(np.unique(labels[side])) < 2 for side in (inside, ~inside)):
+            continue  # a class that is in one group cannot be both fitted and scored
         scores = _unit_scores(columns[torch.from_numpy(train)], labels, inside, config.lam)[~inside]
         rows = np.zeros(len(scores), dtype=np.int64)
         found.append([f1(confusion(labels[~inside], one > 0, rows, 1).total()) for one in scores.T])

@@ -204,6 +204,7 @@ def _histogram(figure: Figure) -> Any:
             axis=alt.Axis(values=[0, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000], format=",d"),
             stack=None,
         ),
+        y2=alt.datum(0),
         color=_series(figure),
         tooltip=_tooltip(figure, ("series", "left", "right", "value")),
     )

@@ -8,6 +8,7 @@ from unweave.errors import DataError
 from unweave.evals.neuron_card import NeuronCard, neuron_card
 from unweave.probing.evidence import Evidence
 from unweave.probing.result import ProbeTable
+from unweave.probing.sampling import draw
 from unweave.report.record import Card
 from unweave.study.cards import shown_card
 from unweave.study.work import Found, NotPossible, Work
@@ -23,9 +24,10 @@ def write_cards(work: Work) -> Found:
     found: Evidence = work.artifact("controls", "evidence")
     cards: list[Card] = []
     artifacts: dict[str, NeuronCard] = {}
+    sampled = {one.name: one for one in draw(work.store, work.features, table.config).features}
     for name in _clearest(found):
         winner = found.of(name).winner
-        feature = next(one for one in work.features if one.name == name)
+        feature = sampled[name]  # the rows of the probes: F1 depends on how many of them are positive
         if feature.level != "token" or any(
             (one.site, one.unit) == (winner.site, winner.unit) for one in artifacts.values()
         ):

@@ -83,8 +83,8 @@ def _winners(work: Work, found: Evidence) -> Table:
     rows: list[tuple[Value, ...]] = [
         (
             work.label_of(one.feature),
-            f"{work.title_of(one.winner.site)} {one.winner.unit}",
-            with_interval(one.winner.honest),
+            f"{work.title_of(one.winner.site)}\u00a0{one.winner.unit}",
+            with_interval(one.winner.honest).replace(" ", "\u00a0"),
             one.winner.naive.naive,
             one.winner.naive.corrected,
             None if one.token_baseline is None else one.token_baseline.value,
@@ -104,7 +104,7 @@ def _winners(work: Work, found: Evidence) -> Table:
             "corrected",
             "token alone",
             "q-value",
-            f"neurons with q < {found.search.level}",
+            f"q < {found.search.level}",
         ),
         rows=rows,
         note=(
@@ -112,7 +112,8 @@ def _winners(work: Work, found: Evidence) -> Table:
             f" {found.features[0].winner.naive.candidates} candidates on the held-out documents themselves; corrected:"
             " chosen on a draw of them, scored on those left out. Token alone: F1 from which token it is and which came"
             f" before, without any activation. q-value: false discovery rate over {searched:,} neurons times"
-            f" {len(found.features)} features, documents as independent units."
+            f" {len(found.features)} features, documents as independent units; the last"
+            " column counts the neurons that pass."
         ),
     )
 
