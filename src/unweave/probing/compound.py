@@ -9,7 +9,7 @@ too (precision below .9, or at least two words at F1 above .5) while the sum is 
 |---|---|---|---|---|
 | `d_prime` | (m+ - m-) / sqrt((v+ + v-) / 2) | scalar | distance of the classes in standard deviations | Green and Swets 1966 |
 | `above` | share of positives above the 99.9 % quantile of negatives | scalar | rows that nothing else reaches | specs/probing.md 9 |
-| `interference` | mean activation on other words | scalar | training standard deviations from the training mean | same |
+| `strata` | interference: mean activation on other rows | by stratum | training standard deviations from the training mean | same |
 """  # noqa: E501 - a table does not wrap
 
 from __future__ import annotations
