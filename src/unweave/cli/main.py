@@ -71,10 +71,10 @@ def root(version: bool = typer.Option(False, "--version", help="Show the version
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # torch's threads spin while they wait: on a machine that others
-    sys.exit(run(given))  # use too, that takes the core from the thread they wait for (decision 0006)
+    # before torch is loaded: its threads spin while they wait, which on a shared machine takes the core from the very
+    # thread they wait for (docs/decisions/0006)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.exit(run(given))
 
 
 def run(arguments: list[str]) -> int:

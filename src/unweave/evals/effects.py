@@ -29,7 +29,6 @@ from unweave.models.edits import Edit, check_model, rows_after
 from unweave.models.model import Model
 from unweave.models.sections import Section, last_site, node_layer
 from unweave.models.tokens import Tokens
-from unweave.site import Site
 
 LOSS, TURN = "loss rise, nats a token", "1 - cosine of the mean last hidden state"
 
@@ -51,12 +50,10 @@ class Effects:
 class Start:
     """What the model had computed where edits begin, so that no edited pass computes it again."""
 
-    site: Site
-    """Where edits begin."""
+    model: Model
+    """Whose values these are."""
     section: Section
-    """From the smallest node layer that holds the site to the output."""
-    columns: slice
-    """The site's part of the start of the section."""
+    """From the smallest node layer that holds the site, which comes first in it, to the output."""
     values: tuple[tuple[Tensor, Any], ...]
     """The start of the section and its context, a pair a batch."""
 
@@ -117,7 +114,7 @@ def effects_of(model: Model, plain: PlainRun, edits: Any) -> Effects:
         >>> found.unit, bool(abs(found.values).max() > 0)
         ('loss rise, nats a token', True)
     """
-    if plain.start is not None and _begins_at(plain.start, edits) and not model.state.active_edits:
+    if plain.start is not None and _begins_at(plain.start, model, edits):
         outputs = _outputs_from(model, plain, plain.start, edits)
     else:
         with torch.no_grad(), model.edit(edits) if edits is not None else nullcontext():
@@ -137,24 +134,24 @@ def _start(model: Model, batches: Sequence[Tokens], site: str) -> Start | None:
     if layer is None:
         return None
     part = model.section(layer, last_site(model))
-    width = model.width(layer[0])
-    return Start(
-        site=layer[0], section=part, columns=slice(0, width), values=tuple(part.inputs(batch) for batch in batches)
-    )
+    return Start(model=model, section=part, values=tuple(part.inputs(batch) for batch in batches))
 
 
-def _begins_at(start: Start, edits: Any) -> bool:
-    """Whether it is one edit of units, of every token, at the start."""
-    one = isinstance(edits, Edit) and edits.featurizer is not None
-    return one and (edits.site, edits.positions, edits.schedule) == (start.site, "all", "always")
+def _begins_at(start: Start, model: Model, edits: Any) -> bool:
+    """Whether it is one edit of units, of every token, at the start, and nothing else is edited."""
+    if start.model is not model or model.state.active_edits or not isinstance(edits, Edit) or edits.featurizer is None:
+        return False
+    return (edits.site, edits.positions, edits.schedule) == (start.section.site_in[0], "all", "always")
 
 
 def _outputs_from(model: Model, plain: PlainRun, start: Start, edit: Edit) -> list[Tensor]:
+    model.check_ready()
     check_model(model, edit)
+    width = model.width(edit.site)
     outputs = []
     for batch, (values, context) in zip(plain.batches, start.values, strict=True):
         edited = values.clone()
-        edited[..., start.columns] = rows_after(edit, values[..., start.columns])
+        edited[..., :width] = rows_after(edit, values[..., :width])
         with torch.no_grad():
             outputs.append(_reduced(model, batch, start.section(edited, context)))
     return outputs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 from logging import ERROR, getLogger
 
 
@@ -28,9 +29,15 @@ def quiet_transformers() -> Generator[None, None, None]:
             logging.enable_progress_bar()
 
 
-@contextmanager
-def quiet_forward_mode() -> Generator[None, None, None]:
-    """Within it, torch may load its forward-mode rules, which use a compiler that torch itself calls deprecated."""
+@cache
+def load_forward_mode() -> None:
+    """Loads torch's forward-mode rules, which warn of a compiler that torch itself calls deprecated. Once and before
+    any use, as filters of warnings belong to the whole process and sections run in threads.
+    """
+    import torch
+    from torch.autograd import forward_ad
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit.script", category=DeprecationWarning)
-        yield
+        with forward_ad.dual_level():
+            forward_ad.make_dual(torch.ones(1), torch.ones(1))

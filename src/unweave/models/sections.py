@@ -23,7 +23,7 @@ from unweave.errors import InputError, UnweaveError
 from unweave.models import dataflow
 from unweave.models.capture import capture, run
 from unweave.models.points import blocks_of, find_point
-from unweave.models.quiet import quiet_forward_mode
+from unweave.models.quiet import load_forward_mode
 from unweave.models.tokens import Tokens, padded_left
 from unweave.site import Site
 
@@ -80,7 +80,8 @@ class Section:
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         sources = u.reshape(-1, *x.shape)
-        with quiet_forward_mode(), sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no forward derivative
+        load_forward_mode()
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no forward derivative
             pushed = [
                 torch.func.jvp(lambda point: self(point, context), (x.detach(),), (source,))[1].detach()
                 for source in sources
@@ -158,7 +159,7 @@ def last_site(model: Model) -> Site:
     """Where a transformer's output is: the logits if they predict the next token, else its last hidden state."""
     family = model.family
     if family is None:
-        raise InputError("a plain module has no last site that its class would tell: name it")
+        raise InputError("a plain module does not say which of its sites is the output: name the site")
     if model.predicts_next:
         return Site("logits")
     if "final_norm" in family.others:

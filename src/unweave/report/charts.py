@@ -108,9 +108,9 @@ def _curves(figure: Figure) -> Any:
     if "facet" in figure.data:
         order = _distinct(figure, "facet")
         return _selected(
-            chart.properties(width=165, height=105).facet(
-                alt.Facet("facet:N", title=None, sort=order, header=alt.Header(labelFontSize=10, labelLimit=185)),
-                columns=4,
+            chart.properties(width=225, height=105).facet(
+                alt.Facet("facet:N", title=None, sort=order, header=alt.Header(labelFontSize=11, labelLimit=245)),
+                columns=3,
                 spacing={"row": 26, "column": 22},
             ),
             figure,

@@ -99,8 +99,9 @@ def _warnings(found: list[Ablation]) -> tuple[str, ...]:
 
 
 def _drawn(found: list[Ablation]) -> list[Ablation]:
-    """Those with enough documents for an interval that means something; all of them if none has."""
-    return [one for one in found if not one.effect.warnings] or found
+    """Those of features with enough documents for an interval that means something; all of them if none has."""
+    rough = {one.name for one in found if one.effect.warnings}
+    return [one for one in found if one.name not in rough] or found
 
 
 def _summary(found: list[Ablation], site: str, k: int) -> tuple[str, ...]:
