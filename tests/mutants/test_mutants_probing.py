@@ -11,6 +11,7 @@ import laws_probing as laws
 import unweave as uw
 from unweave.activations.labels import LabelledFeature
 from unweave.probing import choosing, kernel, ranking
+from unweave.tensors.moments import class_moments
 from unweave.tensors.splits import Grouping, grouped_split
 
 SWEEP = importlib.import_module("unweave.probing.sweep")  # the package has a function of the same name
@@ -72,7 +73,8 @@ def test_signed_mean_difference(monkeypatch):
     """Without the absolute value only units that rise with the feature are found."""
 
     def signed(rows, positives, members, deviation):
-        difference = ranking.weighted_means(rows, positives) - ranking.weighted_means(rows, members - positives)
+        above, below = (class_moments(rows, masks).mean for masks in (positives, members - positives))
+        difference = above - below
         return difference / deviation.clamp_min(ranking.LIVE)
 
     monkeypatch.setattr(ranking, "SELECTORS", {"std_mean_diff": signed})

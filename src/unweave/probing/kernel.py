@@ -54,15 +54,17 @@ def probe_all(
     problem: Problem,
     config: ProbeConfig,
     *,
-    labellings: Bool[np.ndarray, "m n"] | None = None,
+    place: Int[np.ndarray, " r"] | None = None,
+    labellings: Bool[np.ndarray, "m r"] | None = None,
     chosen: Chosen | None = None,
 ) -> list[Probe]:
     """A probe for every k that the live columns allow.
 
     Args:
-        rows: Activations of the rows that the feature uses.
-        problem: Their labels.
+        rows: Activations.
+        problem: The labels of the rows that the feature uses.
         config: Settings.
+        place: Which rows those are; None = all.
         labellings: `all_labellings(problem, config)`, if it is there already.
         chosen: The units of each labelling, if they are there already: many features rank together.
     """
@@ -72,7 +74,7 @@ def probe_all(
     test = torch.from_numpy(np.flatnonzero(problem.held_out))
     if chosen is None:
         chosen = choose(
-            rows.index_select(0, train),
+            rows.index_select(0, train if place is None else torch.from_numpy(place)[train]),
             labellings[:, training],
             grouping(problem.groups.codes[training], int(training.sum())),
             config.ks,
@@ -83,7 +85,8 @@ def probe_all(
     if not chosen.supports:
         return []
     columns = torch.unique(torch.cat([support.flatten() for support in chosen.supports.values()]))
-    picked = rows.index_select(1, columns).double()
+    picked = rows[:, columns] if place is None else rows[torch.from_numpy(place)[:, None], columns]
+    picked = picked.double()
     mean = picked[train].mean(0)
     sd = picked[train].std(0, unbiased=False).clamp_min(LIVE)
     standard = (picked - mean) / sd
