@@ -24,7 +24,8 @@ import torch
 import probing_parts as parts
 import probing_peers as peers
 from unweave.probing.config import ProbeConfig
-from unweave.probing.kernel import Problem, probe_all
+from unweave.probing.kernel import probe_all
+from unweave.probing.problem import Problem
 from unweave.tensors.splits import grouping
 from unweave.worlds import planted
 from unweave.worlds.planted import Planted

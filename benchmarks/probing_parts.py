@@ -12,7 +12,7 @@ import torch
 import probing_peers as peers
 from unweave.probing.config import ProbeConfig
 from unweave.probing.exact import best_subset
-from unweave.probing.kernel import Problem
+from unweave.probing.problem import Problem
 from unweave.probing.together import probe_together
 from unweave.tensors.splits import grouping
 from unweave.worlds import planted

@@ -174,6 +174,7 @@ def probe(k: int = 1) -> Probe:
         n_train=2**40,
         groups=(4, 7),
         counts=((1, 2, 3), (0, 0, 0)),
+        metrics={"f1": 0.5, "auc": float("nan")},
     )
 
 

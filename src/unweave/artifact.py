@@ -69,7 +69,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "class_sweep": "unweave.probing.classes:ClassSweep",
         "subset": "unweave.probing.exact:Subset",
         "planted_world": "unweave.worlds.planted:Planted",
-        "probe_control": "unweave.probing.controls:Control",
+        "probe_control": "unweave.probing.result:Control",
         "evidence_config": "unweave.probing.evidence:EvidenceConfig",
         "feature_evidence": "unweave.probing.evidence:FeatureEvidence",
         "evidence": "unweave.probing.evidence:Evidence",

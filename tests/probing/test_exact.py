@@ -102,7 +102,7 @@ def test_what_has_no_best_subset_is_refused(tmp_path):
     X, y = problem(0)
     with pytest.raises(InputError, match="k is 10: 1 to 9 is possible"):
         best_subset(X, y, 10)
-    with pytest.raises(InputError, match="lam is 0.0: a positive ridge penalty is needed"):
+    with pytest.raises(InputError, match=r"lam is 0\.0: a positive ridge penalty is needed"):
         best_subset(X, y, 1, lam=0.0)
     with pytest.raises(DataError, match="no column of X varies"):
         best_subset(np.ones((20, 3)), np.arange(20) % 2, 1)

@@ -103,8 +103,8 @@ def test_two_runs_of_the_same_study_are_equal_to_the_byte(tmp_path, config, fini
 
 
 CHANGES = {
-    "ablation_windows": ({"ablation_windows": 3}, ["collect", "labels", "probe", "bases"]),
-    "control_draws": ({"control_draws": 2}, ["collect", "labels", "probe", "bases"]),
+    "ablation_windows": ({"ablation_windows": 3}, ["collect", "labels", "probe", "controls", "cards", "bases"]),
+    "control_draws": ({"control_draws": 2}, ["collect", "labels", "probe", "controls", "cards", "bases"]),
     "ks": ({"ks": (1, 3)}, ["collect", "labels"]),
     "seed": ({"seed": 5}, ["collect", "labels"]),
     "labels": ({"labels": None, "ablation_windows": 3}, ["collect"]),
@@ -155,7 +155,7 @@ def test_a_step_that_computes_something_else_now_runs_again(run, config, monkeyp
         for step in STEPS
     )
     monkeypatch.setattr(flow, "STEPS", newer)
-    assert again(config, run)[1] == ["collect", "labels", "probe"]
+    assert again(config, run)[1] == ["collect", "labels", "probe", "controls", "cards"]
 
 
 def test_force_redoes_everything_to_the_same_result(run, config):
@@ -169,14 +169,14 @@ def test_force_redoes_everything_to_the_same_result(run, config):
 
 def test_a_missing_store_is_collected_again(run, config):
     shutil.rmtree(run / "models/llama/store")
-    assert again(config, run)[1] == ["labels", "probe", "bases", "ablate"]
+    assert again(config, run)[1] == ["labels", "probe", "controls", "cards", "bases", "ablate"]
 
 
 def test_a_cut_shard_is_collected_again(run, config):
     (shard,) = (run / "models/llama/store").rglob("*.safetensors")
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-100])
-    assert again(config, run)[1] == ["labels", "probe", "bases", "ablate"]
+    assert again(config, run)[1] == ["labels", "probe", "controls", "cards", "bases", "ablate"]
     assert shard.read_bytes() == whole
 
 

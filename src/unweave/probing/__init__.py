@@ -7,7 +7,6 @@ from unweave.probing.classes import ClassSweep as ClassSweep
 from unweave.probing.compound import Compound as Compound
 from unweave.probing.compound import compound as compound
 from unweave.probing.config import ProbeConfig as ProbeConfig
-from unweave.probing.controls import Control as Control
 from unweave.probing.controls import random_coordinates as random_coordinates
 from unweave.probing.depth import depth_contrast as depth_contrast
 from unweave.probing.evidence import Evidence as Evidence
@@ -21,6 +20,7 @@ from unweave.probing.ranking import rank as rank
 from unweave.probing.reseeds import Stability as Stability
 from unweave.probing.reseeds import reseeds as reseeds
 from unweave.probing.reseeds import stability as stability
+from unweave.probing.result import Control as Control
 from unweave.probing.result import ProbeSweep as ProbeSweep
 from unweave.probing.result import ProbeTable as ProbeTable
 from unweave.probing.rotation import rotation_gap as rotation_gap

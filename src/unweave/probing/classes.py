@@ -22,7 +22,8 @@ from torch import Tensor
 
 from unweave.errors import DataError, InputError
 from unweave.probing.config import ProbeConfig
-from unweave.probing.kernel import Problem, probe_all
+from unweave.probing.kernel import probe_all
+from unweave.probing.problem import Problem
 from unweave.probing.ranking import LIVE, best_columns
 from unweave.probing.result import ProbeSweep
 from unweave.tensors.arrays import as_matrix

@@ -17,13 +17,15 @@ from torch import Tensor
 from unweave.probing.auto import Chosen
 from unweave.probing.choosing import choose
 from unweave.probing.config import ProbeConfig
+from unweave.probing.problem import Problem
 from unweave.probing.ranking import LIVE
 from unweave.probing.result import Probe
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.logistic import LogisticFits, balanced_weights, fit_many
+from unweave.tensors.metrics import all_metrics
 from unweave.tensors.resampling import ratio_intervals
-from unweave.tensors.scores import Confusion, auc, confusion, f1, f1_parts, mcc, precision, recall
-from unweave.tensors.splits import Grouping, grouping
+from unweave.tensors.scores import Confusion, confusion, f1, f1_parts
+from unweave.tensors.splits import grouping
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,17 +38,6 @@ class _Found:
     selector: str
     fits: LogisticFits
     scores: Float[np.ndarray, "m n"]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Problem:
-    """Labels of the rows that a feature uses, their groups and which of them are held out."""
-
-    labels: Bool[np.ndarray, " n"]
-    groups: Grouping
-    names: tuple[int, ...]
-    """What the caller calls each group."""
-    held_out: Bool[np.ndarray, " n"]
 
 
 def probe_all(
@@ -157,8 +148,8 @@ def _measured(k: int, problem: Problem, labellings: np.ndarray, found: _Found, c
         for labels, score in zip(labellings, found.scores, strict=True)
     ]
     control = [float(f1(table.total())) for table in tables[1:]]
-    total = tables[0].total()
     truth = labellings[0][test]
+    metrics = all_metrics(truth, found.scores[0], training_rate=float(labellings[0][~test].mean()))
     return Probe(
         k=k,
         selector=found.selector,
@@ -168,10 +159,11 @@ def _measured(k: int, problem: Problem, labellings: np.ndarray, found: _Found, c
         mean=tuple(found.mean.tolist()),
         sd=tuple(found.sd.tolist()),
         f1=_f1_estimate(tables[0], control, len(truth), config),
-        mcc=float(mcc(total)),
-        auc=auc(truth, found.scores[0]) if 0 < truth.sum() < len(truth) else float("nan"),
-        precision=float(precision(total)),
-        recall=float(recall(total)),
+        mcc=metrics["mcc"],
+        auc=metrics["auc"],
+        precision=metrics["precision"],
+        recall=metrics["recall"],
+        metrics=metrics,
         positive_rate=float(truth.mean()),
         converged=bool(found.fits.converged.all()),
         separable=bool(found.fits.separable[0]),

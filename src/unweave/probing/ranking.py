@@ -25,8 +25,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unweave.errors import unknown_name
+from unweave.probing.columns import usable_rows
 from unweave.probing.labels import binary_labels
-from unweave.tensors.arrays import as_matrix, check_finite
 from unweave.tensors.moments import class_moments, class_sums
 
 LIVE = 1e-6
@@ -142,7 +142,7 @@ SELECTORS: Mapping[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = Ma
 
 
 def rank(X: Any, y: Any, method: str = "std_mean_diff") -> Float[Tensor, " d"]:
-    """The score of every column of X for the labels y; columns that do not vary score 0.
+    """The score of every column of X for the labels y; columns that do not vary or are not finite score 0.
 
     Args:
         X: Rows (n, d).
@@ -152,7 +152,7 @@ def rank(X: Any, y: Any, method: str = "std_mean_diff") -> Float[Tensor, " d"]:
     Raises:
         UnknownName: No such selector.
         InputError: Not one label a row, or not binary.
-        DataError: NaN or infinite entries, or one class only.
+        DataError: No finite column, or one class only.
 
     Example:
         >>> X = torch.tensor([[0.0, 5.0], [0.0, 6.0], [1.0, 5.0], [1.0, 6.0]])
@@ -161,8 +161,7 @@ def rank(X: Any, y: Any, method: str = "std_mean_diff") -> Float[Tensor, " d"]:
     """
     if method not in SELECTORS:
         raise unknown_name("selector", method, SELECTORS)
-    matrix = as_matrix(X, name="X")
-    check_finite(matrix, name="X")
+    matrix, _ = usable_rows(X)
     labels, _ = binary_labels(y, tuple(matrix.shape))
     positives = torch.from_numpy(labels).double().unsqueeze(1)
     return scores(matrix, positives, torch.ones_like(positives), method)[0]

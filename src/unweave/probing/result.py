@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from unweave.probing.config import ProbeConfig
 from unweave.tensors.arrays import as_matrix
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.scores import all_positive_f1
+
+RANDOM_UNITS = "random coordinates"
+"""The control that every sweep on a matrix has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,8 @@ class Probe:
     """The held-out groups."""
     counts: tuple[tuple[int, int, int], ...] = ()
     """True positives, false positives and false negatives in each of them."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Every metric of `tensors.metrics` on the held-out rows, by name."""
     selector: str = ""
     """How the units were chosen; with `auto`, what won at this k."""
 
@@ -70,6 +76,8 @@ class Probe:
             "all_positive_f1": all_positive_f1(self.positive_rate),
             "mcc": self.mcc,
             "auc": self.auc,
+            "ap": self.metrics.get("average_precision"),
+            "log_loss": self.metrics.get("log_loss"),
             "precision": self.precision,
             "recall": self.recall,
             "positive_rate": self.positive_rate,
@@ -78,6 +86,38 @@ class Probe:
             "n_train": self.n_train,
             "n_test": self.f1.n,
             "n_groups": self.f1.n_groups,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """A probe against its stand-ins, at one k."""
+
+    name: str
+    """`selectivity`, `rotation`, `random coordinates`, `coordinates matched in spread`."""
+    k: int
+    f1: float
+    """Of the probe, on the rows that the stand-ins are scored on too."""
+    difference: Estimate
+    """F1 of the probe minus the mean F1 of the stand-ins; its control is that mean."""
+    spread: float
+    """Standard deviation of F1 between draws of the stand-in, NaN for one draw."""
+    draws: int
+
+    def row(self) -> dict[str, Any]:
+        """The control as one row of a table."""
+        return {
+            "control": self.name,
+            "k": self.k,
+            "f1": self.f1,
+            "control_f1": self.difference.control,
+            "difference": self.difference.value,
+            "low": self.difference.low,
+            "high": self.difference.high,
+            "spread": None if math.isnan(self.spread) else self.spread,
+            "draws": self.draws,
+            "n_test": self.difference.n,
+            "n_groups": self.difference.n_groups,
         }
 
 
@@ -90,12 +130,17 @@ class ProbeSweep:
     """How `y` spells negative and positive."""
     width: int
     config: ProbeConfig
+    controls: tuple[Control, ...] = ()
+    """What other units of the same number do, where that was asked for."""
     seconds: float | None = None
     warnings: tuple[str, ...] = ()
 
     def table(self) -> list[dict[str, Any]]:
-        """One dictionary a k: support, scores with interval, controls, certificates."""
-        return [probe.row() for probe in self.probes]
+        """One dictionary a k: support, scores with interval, controls, certificates; `random_f1` is what k random units
+        reach, None where that was not asked for.
+        """
+        random = {one.k: one.difference.control for one in self.controls if one.name == RANDOM_UNITS}
+        return [{**probe.row(), "random_f1": random.get(probe.k)} for probe in self.probes]
 
     def probe(self, k: int) -> Probe:
         """The probe with k units.

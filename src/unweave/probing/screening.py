@@ -20,7 +20,7 @@ from unweave.tensors.moments import class_sums
 
 WIDTH = 256
 """Columns of a screen; twice the largest k if that is more."""
-CHUNK = 1024
+CHUNK = 256
 MOST_MASKS = 1024
 """Weightings of the rows in one pass."""
 
@@ -130,6 +130,12 @@ def gathered(
     count = len(rows) if place is None else len(place)
     standard = torch.ones(len(columns) + 1, count)
     for first in range(0, count, CHUNK):
-        part = rows[first : first + CHUNK] if place is None else rows[place[first : first + CHUNK]]
-        standard[:-1, first : first + CHUNK] = ((part.index_select(1, columns).to(dtype) - mean) / sd).T
+        there = slice(first, min(count, first + CHUNK))
+        part = rows[there if place is None else place[there]]
+        standard[:-1, there] = ((_columns_of(part, columns).to(dtype) - mean) / sd).T
     return standard
+
+
+def _columns_of(rows: Tensor, columns: Tensor) -> Tensor:
+    """Some columns; numpy takes them out of rows in half precision twice as fast."""
+    return torch.from_numpy(rows.numpy()[:, columns.numpy()]) if rows.dtype == torch.float16 else rows[:, columns]

@@ -16,7 +16,7 @@ from unweave.errors import FingerprintError, InputError
 from unweave.features.featurizer import Featurizer, units
 from unweave.log import SILENT, Progress
 from unweave.probing.config import ProbeConfig
-from unweave.probing.kernel import Problem
+from unweave.probing.problem import Problem
 from unweave.probing.result import ProbeSweep, ProbeTable
 from unweave.probing.sampling import Sample, draw
 from unweave.probing.together import probe_together

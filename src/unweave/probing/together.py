@@ -17,7 +17,8 @@ from unweave.probing.auto import Chosen, inner_folds, searched
 from unweave.probing.choosing import ranked
 from unweave.probing.config import ProbeConfig
 from unweave.probing.families import FAMILIES
-from unweave.probing.kernel import Problem, all_labellings, probe_all
+from unweave.probing.kernel import all_labellings, probe_all
+from unweave.probing.problem import Problem
 from unweave.probing.ranking import SELECTORS, scores_and_live
 from unweave.probing.result import Probe
 from unweave.probing.screening import Task, screens_together
