@@ -12,12 +12,15 @@ from unweave.probing.classes import ClassProbe, ClassSweep
 from unweave.probing.compound import Compared, Compound
 from unweave.probing.config import ProbeConfig
 from unweave.probing.controls import Control
+from unweave.probing.dense import DenseProbe
 from unweave.probing.evidence import Evidence, EvidenceConfig, FeatureEvidence
 from unweave.probing.exact import Subset
+from unweave.probing.pruning import PruneStep, Pruning
 from unweave.probing.reseeds import Reseed, Stability
 from unweave.probing.result import ProbeSweep
 from unweave.probing.search import Search, UnitScore
 from unweave.probing.unions import Union
+from unweave.probing.values import ValueProbe, ValueSweep
 from unweave.probing.winners import Winner
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.multiplicity import BestOf
@@ -63,6 +66,11 @@ def artifacts() -> dict[str, Any]:
         k=1, support=(3,), coef=((0.5,), (-0.0,), (NAN,)), bias=(0.0, 1.0, 2.0), mean=(0.5,), sd=(1.0,), f1=estimate,
         f1_by_class=(0.5, 1.0, NAN), accuracy=0.5, mcc=0.25, auc=NAN, converged=True, n_train=9,
     )  # fmt: skip
+    value_probe = ValueProbe(
+        k=2, selector="auto", support=(3, 8), coef=(0.5, -0.0), bias=1.0, mean=(0.0, 1.0), sd=(1.0, 2.0), r2=estimate,
+        explained_variance=0.5, mean_abs_error=1.0, median_abs_error=0.5, max_abs_error=9.0, d2=-0.5, n_train=7,
+    )  # fmt: skip
+    prune_step = PruneStep(support=(3, 8), f1=estimate, removed=8, single_f1=estimate)
     sweep = ProbeSweep(probes=(), labels=(False, True), width=4, config=ProbeConfig())
     return {
         "class_ablation": ClassAblation(classes=(ablation,), percent=None, as_current=(rise,), as_next=()),
@@ -95,6 +103,19 @@ def artifacts() -> dict[str, Any]:
         "class_sweep": ClassSweep(
             classes=(0, 3, 7), probes=(class_probe,), one_vs_rest={3: sweep}, width=4, config=ProbeConfig(), seconds=1.0
         ),
+        "value_probe": value_probe,
+        "value_sweep": ValueSweep(probes=(value_probe,), width=9, config=ProbeConfig(), seconds=1.0, warnings=("w",)),
+        "dense_probe": DenseProbe(
+            f1=estimate,
+            auc=estimate,
+            metrics={"f1": 0.5},
+            lam=0.1,
+            losses={0.1: 0.5, 10.0: NAN},
+            units=9,
+            converged=False,
+        ),
+        "prune_step": prune_step,
+        "pruning": Pruning(steps=(prune_step, prune_step), k=2, screen=50),
         "subset": Subset(
             support=(1, 4),
             upper=2.5,

@@ -8,12 +8,18 @@ from unweave.probing.compound import Compound as Compound
 from unweave.probing.compound import compound as compound
 from unweave.probing.config import ProbeConfig as ProbeConfig
 from unweave.probing.controls import random_coordinates as random_coordinates
+from unweave.probing.dense import DenseProbe as DenseProbe
+from unweave.probing.dense import dense_probe as dense_probe
 from unweave.probing.depth import depth_contrast as depth_contrast
 from unweave.probing.evidence import Evidence as Evidence
 from unweave.probing.evidence import EvidenceConfig as EvidenceConfig
 from unweave.probing.evidence import evidence as evidence
 from unweave.probing.exact import Subset as Subset
 from unweave.probing.exact import best_subset as best_subset
+from unweave.probing.positions import positions as positions
+from unweave.probing.positions import sweep_positions as sweep_positions
+from unweave.probing.pruning import Pruning as Pruning
+from unweave.probing.pruning import prune as prune
 from unweave.probing.published import load_published as load_published
 from unweave.probing.ranking import SELECTORS as SELECTORS
 from unweave.probing.ranking import rank as rank
@@ -32,5 +38,7 @@ from unweave.probing.sweep_many import sweep_many as sweep_many
 from unweave.probing.token_baseline import token_baseline as token_baseline
 from unweave.probing.unions import Union as Union
 from unweave.probing.unions import union_support as union_support
+from unweave.probing.values import ValueSweep as ValueSweep
+from unweave.probing.values import sweep_values as sweep_values
 from unweave.probing.winners import Winner as Winner
 from unweave.probing.winners import best_unit as best_unit
