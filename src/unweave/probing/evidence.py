@@ -32,6 +32,7 @@ from unweave.errors import DataError, InputError
 from unweave.log import SILENT, Progress
 from unweave.probing.config import ProbeConfig
 from unweave.probing.controls import against, coordinates_control, probes_of
+from unweave.probing.linear import standardised
 from unweave.probing.problem import Problem
 from unweave.probing.result import Control, Probe, ProbeTable
 from unweave.probing.rotation import rotations
@@ -309,8 +310,7 @@ def _tokens(place: _Place) -> tuple[np.ndarray, np.ndarray] | None:
 def _auc(place: _Place, probe: Probe) -> Estimate:
     """AUC with its interval on the held-out rows."""
     test = place.problem.held_out
-    columns = place.rows[torch.from_numpy(test)][:, list(probe.support)].double()
-    standard = (columns - torch.tensor(probe.mean, dtype=torch.float64)) / torch.tensor(probe.sd, dtype=torch.float64)
+    standard = standardised(place.rows[torch.from_numpy(test)], place.rows.shape[1], probe)
     values = (standard @ torch.tensor(probe.coef, dtype=torch.float64) + probe.bias).numpy()
     codes = np.unique(place.problem.groups.codes[test], return_inverse=True)[1].reshape(-1)
     draws = min(place.config.bootstrap, 1000)

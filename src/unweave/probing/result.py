@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from unweave.errors import InputError
+from unweave.features.direction import Readout
+from unweave.features.featurizer import Provenance
+from unweave.features.neurons import NeuronFeaturizer
 from unweave.probing.config import ProbeConfig
-from unweave.tensors.arrays import as_matrix
+from unweave.probing.linear import standardised, with_units
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.scores import all_positive_f1
 
@@ -148,27 +150,45 @@ class ProbeSweep:
         Raises:
             InputError: No such k in the sweep.
         """
-        for probe in self.probes:
-            if probe.k == k:
-                return probe
-        raise InputError(f"no probe with k = {k}: the sweep has {[probe.k for probe in self.probes]}")
+        return with_units(self.probes, k)
 
     def scores(self, X: Any, k: int) -> np.ndarray:
         """The score of every row, positive for the positive class."""
-        rows = as_matrix(X, name="X")
-        if rows.shape[1] != self.width:
-            raise InputError(f"X is {tuple(rows.shape)} but the probes were fitted on width {self.width}")
         probe = self.probe(k)
-        columns = rows[:, list(probe.support)].double()
-        standard = (columns - torch.tensor(probe.mean, dtype=torch.float64)) / torch.tensor(
-            probe.sd, dtype=torch.float64
-        )
-        return (standard @ torch.tensor(probe.coef, dtype=torch.float64) + probe.bias).numpy()
+        coef = torch.tensor(probe.coef, dtype=torch.float64)
+        return (standardised(X, self.width, probe) @ coef + probe.bias).numpy()
 
     def predict(self, X: Any, k: int) -> np.ndarray:
         """The label of every row, spelt as in `y`."""
         negative, positive = self.labels
         return np.where(self.scores(X, k) > 0, positive, negative)
+
+    def featurizer(self, k: int, site: Any = None) -> NeuronFeaturizer:
+        """The units of the probe with k of them, as a block that edits and tests take; only where the columns of X were
+        the site's own coordinates.
+
+        Args:
+            k: Which probe.
+            site: Where X comes from.
+        """
+        found = self.probe(k)
+        of = Provenance(method="sparse probe", rows=found.n_train, seed=self.config.seed)
+        return NeuronFeaturizer(width=self.width, index=list(found.support), blocks=(k,), site=site, provenance=of)
+
+    def readout(self, k: int, site: Any = None) -> Readout:
+        """What the probe with k units reads, in units of X: its score is that of `.scores(X, k)`.
+
+        Args:
+            k: Which probe.
+            site: Where X comes from.
+        """
+        found = self.probe(k)
+        covector = torch.zeros(self.width, dtype=torch.float64)
+        slopes = torch.tensor(found.coef, dtype=torch.float64) / torch.tensor(found.sd, dtype=torch.float64)
+        covector[list(found.support)] = slopes
+        bias = found.bias - float(slopes @ torch.tensor(found.mean, dtype=torch.float64))
+        of = Provenance(method="sparse probe", rows=found.n_train, seed=self.config.seed)
+        return Readout(covector=covector, bias=bias, site=site, provenance=of)
 
     def __repr__(self) -> str:
         """F1 by k."""

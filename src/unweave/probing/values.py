@@ -28,8 +28,9 @@ from unweave.config import config_from
 from unweave.errors import InputError, unknown_name
 from unweave.probing.columns import usable_rows
 from unweave.probing.config import ProbeConfig
+from unweave.probing.linear import standardised, with_units
 from unweave.probing.ranking import LIVE
-from unweave.tensors.arrays import as_matrix, as_tensor
+from unweave.tensors.arrays import as_tensor
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.moments import class_sums
 from unweave.tensors.quadratic import explained, forward, shrink, swaps
@@ -108,19 +109,13 @@ class ValueSweep:
         Raises:
             InputError: No such k in the sweep.
         """
-        for probe in self.probes:
-            if probe.k == k:
-                return probe
-        raise InputError(f"no probe with k = {k}: the sweep has {[probe.k for probe in self.probes]}")
+        return with_units(self.probes, k)
 
     def predict(self, X: Any, k: int) -> np.ndarray:
         """(n,) the number that the probe with k units says of each row."""
-        rows = as_matrix(X, name="X")
-        if rows.shape[1] != self.width:
-            raise InputError(f"X is {tuple(rows.shape)} but the probes were fitted on width {self.width}")
         probe = self.probe(k)
-        mean, sd, coef = (torch.tensor(one, dtype=torch.float64) for one in (probe.mean, probe.sd, probe.coef))
-        return (((rows[:, list(probe.support)].double() - mean) / sd) @ coef + probe.bias).numpy()
+        coef = torch.tensor(probe.coef, dtype=torch.float64)
+        return (standardised(X, self.width, probe) @ coef + probe.bias).numpy()
 
     def __repr__(self) -> str:
         """R2 by k."""
