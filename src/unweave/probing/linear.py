@@ -5,7 +5,7 @@ width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from unweave.errors import InputError
 from unweave.tensors.arrays import as_matrix
 
 
+@runtime_checkable
 class Linear(Protocol):
     """A probe on a few standardised units."""
 
