@@ -58,7 +58,7 @@ def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
         raise InputError(f"{file} is not UTF-8 at byte {error.start}: save it as UTF-8") from error
     return [
         (
-            f"{file}, row {number}",
+            f"{file} row {number}",
             {key: _number(key, value) for key, value in record.items() if value not in (None, "")},
         )
         for number, record in enumerate(records, start=2)  # as a table shows it: the head is row 1
