@@ -137,12 +137,15 @@ CONFIG_VALUES: dict[str, dict[str, Any]] = {
         "status": "complete",
         "seconds": 1.25,
     },
+    "AblationConfig": {"units": 3, "windows": 9, "draws": 2},
     "StudyConfig": {
         "models": ["zoo:docs"],
         "sites": ["blocks.*.mlp_act"],
         "ks": [1, 2],
         "dtype": "float32",
         "test": 0.25,
+        "selector": "auto",
+        "ablation": {"windows": 7},
     },
 }
 """Values that differ from every default, as a TOML file can hold them."""

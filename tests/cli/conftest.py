@@ -15,7 +15,7 @@ def inputs(tmp_path_factory):
     folder = write_inputs(tmp_path_factory.mktemp("inputs"))
     settings = {
         "models": [str(folder / "llama")], "text": str(folder / "text.txt"), "labels": str(folder / "spans.jsonl"),
-        "context": 64, "ks": [1, 2], "shuffles": 2, "bootstrap": 200, "rows": 300, "ablation_windows": 4,
+        "context": 64, "ks": [1, 2], "shuffles": 2, "bootstrap": 200, "rows": 300, "ablation": {"windows": 4},
     }  # fmt: skip
     (folder / "study.json").write_text(json.dumps(settings))
     return folder
