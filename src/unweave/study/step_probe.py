@@ -86,8 +86,8 @@ def _heatmap(work: Work, rows: list[dict[str, Any]]) -> Figure:
         title="F1 of k-sparse probes by feature and site",
         caption=(
             "F1 on held-out documents of a probe that may use k neurons of one site, chosen by"
-            f" {work.config.selector} and refitted. Choosing the best cell of a row by eye is a choice on the test documents: its"
-            " number is then too high. Hover for interval and shuffled-label control."
+            f" {work.config.selector} and refitted. Choosing the best cell of a row by eye is a choice on the test"
+            " documents: its number is then too high. Hover for interval and shuffled-label control."
         ),
         data={
             "row": [work.label_of(row["feature"]) for row in rows],
