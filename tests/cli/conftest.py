@@ -1,6 +1,7 @@
 """Inputs of commands, and a command run in this process."""
 
 import json
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -42,12 +43,14 @@ class Done:
 
 
 @pytest.fixture
-def unweave(capsys):
+def unweave(capsys, monkeypatch):
     """Runs a command line in this process."""
 
     def call(*arguments):
         capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
+        words = [str(argument) for argument in arguments]
+        monkeypatch.setattr(sys, "argv", ["unweave", *words])
+        code = run(words)
         found = capsys.readouterr()
         return Done(code, found.out, found.err)
 

@@ -59,7 +59,8 @@ def test_options_beside_a_configuration_win_and_the_run_knows_them(unweave, inpu
     assert {key: run.config[key] for key in ("ks", "seed", "rows", "context")} == {
         "ks": [1, 3], "seed": 4, "rows": 200, "context": 64,
     }  # fmt: skip
-    assert run.command.startswith("unweave ")
+    assert run.command.startswith("unweave study ")
+    assert run.command.endswith(" --rows 200")
 
 
 def test_several_models_and_sites(unweave, inputs, tmp_path):
