@@ -6,11 +6,14 @@ import json as jsonlib
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unweave.cli.options import Debug, DryRun, Force, Json, Out, Quiet, Sites
+
+if TYPE_CHECKING:
+    from unweave.study.config import StudyConfig
 
 HELP = """Find which units carry which features, what they cause, and how sure one can be; write a report.
 
@@ -66,7 +69,7 @@ def study(
     from unweave.cli.numbers import numbers, without_nan
     from unweave.cli.progress import listener
     from unweave.study.config import StudyConfig
-    from unweave.study.flow import plan_study, run_study
+    from unweave.study.flow import run_study
 
     given = {
         "models": model,
@@ -81,14 +84,7 @@ def study(
     asked = _configuration(StudyConfig, config, {key: value for key, value in given.items() if value is not None})
     progress = listener(quiet=quiet)
     if dry_run:
-        planned, left_out = plan_study(asked, progress if json else listener(quiet=True))
-        plans = [{"model": one.model.name, "seconds": one.seconds, **vars(one.plan)} for one in planned]
-        left = [f"{name} is left out: {reason}" for name, reason in left_out.items()]
-        typer.echo(
-            jsonlib.dumps({"plans": plans, "left_out": left_out})
-            if json
-            else "\n".join([*left, *(f"{one.model.name}: {one.line()}" for one in planned)])
-        )
+        _say_plan(asked, as_json=json)
         return
     result = run_study(asked, out, force=force, command=shlex.join(["unweave", *sys.argv[1:]]), progress=progress)
     if json:
@@ -101,6 +97,20 @@ def study(
 
 
 study.__doc__ = HELP
+
+
+def _say_plan(asked: StudyConfig, *, as_json: bool) -> None:
+    """What a study would cost and which default models it would leave out."""
+    from unweave.cli.progress import listener
+    from unweave.study.flow import plan_study
+
+    planned, left_out = plan_study(asked, listener(quiet=True))
+    plans = [{"model": one.model.name, "seconds": one.seconds, **vars(one.plan)} for one in planned]
+    if as_json:
+        typer.echo(jsonlib.dumps({"plans": plans, "left_out": left_out}))
+        return
+    left = [f"{name} is left out: {reason}" for name, reason in left_out.items()]
+    typer.echo("\n".join([*left, *(f"{one.model.name}: {one.line()}" for one in planned)]))
 
 
 def _configuration(kind: Any, path: Path | None, options: dict[str, Any]) -> Any:
