@@ -77,10 +77,11 @@ class Attention:
         steps = max(1, ELEMENTS // (heads * (1 if self.last else x.shape[1]) * width**2))
         for first in range(0, len(x), steps):
             parts = self._parts(x[first : first + steps])
+            turns = [parts.turns(head, self.scale) for head in range(heads)]
             for one in range(heads):
                 for other in range(one, heads):
-                    moments[one, other] += _pair(parts, one, other, inner[one, other], self.scale)
-            with_skip += _alone(parts, self.scale)
+                    moments[one, other] += _pair(parts, turns, (one, other), inner[one, other], self.scale)
+            with_skip += _alone(parts, turns, self.scale)
             queries += parts.query[:, 0, :, 0].numel()
         return moments, with_skip, queries
 
@@ -99,39 +100,63 @@ class Attention:
         return total + cross + cross.T + queries * metric
 
     def edges(self, x: Tensor, source: AffineFeaturizer, target: AffineFeaturizer, dtype: torch.dtype) -> Tensor:
-        """Every coordinate's attribution summed over keys in head space, then one product with the output matrix."""
-        after = torch.einsum("heo,oi->hei", self.w_o, target.read).flatten(0, 1).to(dtype)
-        reads = {
-            name: torch.einsum("jd,hde->hje", source.write, w).to(dtype)
-            for name, w in (("q", self.w_q), ("k", self.w_k), ("v", self.w_v))
-        }
+        """Every coordinate's attribution: what is copied by the pattern, what moves the pattern, and the skip."""
+        after = torch.einsum("heo,oi->hei", self.w_o, target.read)
+        copied = torch.einsum("jd,hde,hei->jhi", source.write, self.w_v, after).to(dtype)
         around = (source.write @ target.read).to(dtype) if self.skip else None
-        count, width = source.write.shape[0], len(after)
-        total = torch.zeros(after.shape[1], count, dtype=torch.float64)
+        count, outputs = source.write.shape[0], after.shape[2]
+        total = torch.zeros(outputs, count, dtype=torch.float64)
         queries = 1 if self.last else x.shape[1]
-        steps = max(1, ELEMENTS // (queries * count * max(width, after.shape[1], len(self.w_o) * x.shape[1])))
+        steps = max(1, ELEMENTS // (queries * count * max(outputs, len(self.w_o) * (x.shape[1] + 1))))
         for first in range(0, len(x), steps):
             part = x[first : first + steps]
+            parts = self._parts(part)
             z = ((part - source.origin.to(x)) @ source.read.to(x)).to(dtype)
-            moved = self._attributions(self._parts(part), z, reads) @ after
+            moved = self._shifted(parts, z, source.write, after)
+            weighted = (parts.pattern.to(z) @ z[:, None]).permute(3, 0, 2, 1)
+            moved += torch.matmul(weighted.flatten(1, 2), copied).unflatten(1, moved.shape[:2]).permute(1, 2, 0, 3)
             if around is not None:
                 moved += (z[:, -1:] if self.last else z)[..., None] * around
             total += moved.square_().sum((0, 1), dtype=torch.float64).T
         return total
 
-    def _attributions(self, parts: _Parts, z: Tensor, reads: dict[str, Tensor]) -> Tensor:
-        """(batch, query, coordinate, head e): what each coordinate contributes to each head's mixed value."""
-        query, key, value, pattern, mixed = (
-            one.to(z) for one in (parts.query, parts.key, parts.value, parts.pattern, parts.mixed)
+    def along_constant(self, x: Tensor, origin: Tensor, *, separate: bool) -> Tensor:
+        """The derivative along `[origin, 1]` of one position after the other, or of all at once."""
+        parts = self._parts(x)
+        query, key, value = (
+            _heads(origin[None, None], w)[0] + b[:, None].to(x)
+            for w, b in ((self.w_q, self.b_q), (self.w_k, self.b_k), (self.w_v, self.b_v))
         )
+        weights = parts.pattern
+        as_key = self.scale * parts.pattern * (parts.query @ key.mT)
+        as_query = self.scale * parts.pattern * (parts.key @ query.mT).mT
+        own = torch.eye(x.shape[1], dtype=x.dtype)[-parts.query.shape[2] :]
+        if not separate:
+            weights, own = weights.sum(3, keepdim=True), own.sum(1, keepdim=True)
+        turn = as_query @ parts.value - as_query.sum(3, keepdim=True) * parts.mixed
+        if separate:
+            shifted = as_key[..., None] * (parts.value[:, :, None] - parts.mixed[:, :, :, None])
+        else:
+            shifted = (as_key @ parts.value - as_key.sum(3, keepdim=True) * parts.mixed)[:, :, :, None]
+        mixed = weights[..., None] * value[:, None] + shifted + own[..., None] * turn[:, :, :, None]
+        out = torch.einsum("bhtse,heo->btso", mixed, self.w_o.to(x))
+        out = out + weights.mean(1)[..., None] * self.b_o.to(x)
+        return out + own[..., None] * origin if self.skip else out
+
+    def _shifted(self, parts: _Parts, z: Tensor, write: Tensor, after: Tensor) -> Tensor:
+        """(batch, query, coordinate, output): what coordinates do through the pattern. Values are projected on the
+        outputs first: there are fewer keys than head coordinates, or not many more.
+        """
+        key_reads, query_reads = (torch.einsum("jd,hde->hej", write, w).to(z) for w in (self.w_k, self.w_q))
         own = z[:, -1:] if self.last else z
-        copied = (pattern @ z[:, None])[..., None] * reads["v"][:, None]
-        as_key = query @ reads["k"].mT
-        as_query = key @ reads["q"].mT
+        as_key = parts.query.to(z) @ key_reads
+        as_query = parts.key.to(z) @ query_reads
         shifts = z[:, None, None] * as_key[:, :, :, None] + own[:, None, :, None] * as_query[:, :, None]
-        shifts = shifts * (self.scale * pattern)[..., None]
-        turned = shifts.mT @ value[:, :, None] - shifts.sum(3)[..., None] * mixed[:, :, :, None]
-        return (copied + turned).permute(0, 2, 3, 1, 4).flatten(3)
+        shifts = shifts * (self.scale * parts.pattern.to(z))[..., None]
+        coefficients = torch.cat([shifts, -shifts.sum(3, keepdim=True)], 3).permute(0, 2, 4, 1, 3).flatten(3)
+        keys = (parts.value @ after).to(z)[:, None].expand(-1, shifts.shape[2], -1, -1, -1)
+        queries = (parts.mixed @ after).to(z).permute(0, 2, 1, 3)[:, :, :, None]
+        return coefficients @ torch.cat([keys, queries], 3).flatten(2, 3)
 
     def _parts(self, x: Tensor) -> _Parts:
         query, key, value = (
@@ -180,20 +205,20 @@ class _Parts:
         return self.own_value - self.mixed
 
     def turns(self, head: int, scale: float) -> Tensor:
-        """(batch, query, e, e): what a change of the query does to the mixed value."""
+        """(batch query, e, e): what a change of the query does to the mixed value."""
         weighted = self.pattern[:, head, :, :, None] * self.key[:, head, None]
-        return scale * (
-            weighted.mT @ self.value[:, head, None]
-            - weighted.sum(2)[..., None] * self.mixed[:, head, :, None, :]
-        )
+        moved = weighted.mT @ self.value[:, head, None]
+        moved -= weighted.sum(2)[..., None] * self.mixed[:, head, :, None, :]
+        return moved.mul_(scale).flatten(0, 1)
 
 
-def _pair(parts: _Parts, one: int, other: int, inner: Tensor, scale: float) -> Tensor:
+def _pair(parts: _Parts, turns: list[Tensor], heads: tuple[int, int], inner: Tensor, scale: float) -> Tensor:
     """The (3e, 3e) moments of two heads, blocks in the order value, key, query."""
+    one, other = heads
     q, r = parts.query[:, one].flatten(0, 1), parts.query[:, other].flatten(0, 1)
     u, w = parts.own_shift[:, one].flatten(0, 1), parts.own_shift[:, other].flatten(0, 1)
     mine, theirs = (parts.own_weight[:, head].reshape(-1, 1) for head in (one, other))
-    turn, back = (parts.turns(head, scale).flatten(0, 1) for head in (one, other))
+    turn, back = turns[one], turns[other]
     joint = parts.pattern[:, one] * parts.pattern[:, other]
     mass = joint.sum(2, keepdim=True)
     shift = joint @ parts.value[:, one] - mass * parts.mixed[:, one]
@@ -224,7 +249,7 @@ def _worth(parts: _Parts, joint: Tensor, mass: Tensor, heads: tuple[int, int], i
     return each - ((joint @ v) * y).sum(2) - ((joint @ w) * z).sum(2) + mass[..., 0] * (z * y).sum(2)
 
 
-def _alone(parts: _Parts, scale: float) -> Tensor:
+def _alone(parts: _Parts, turns: list[Tensor], scale: float) -> Tensor:
     """(h, 3e, e): the sums that meet the skip, which leads from a query to itself."""
     heads, width = parts.query.shape[1], parts.query.shape[3]
     found = []
@@ -232,7 +257,7 @@ def _alone(parts: _Parts, scale: float) -> Tensor:
         weight = parts.own_weight[:, head].reshape(-1, 1)
         copied = torch.eye(width, dtype=torch.float64) * weight.sum()
         shifted = scale * (parts.query[:, head].flatten(0, 1) * weight).T @ parts.own_shift[:, head].flatten(0, 1)
-        found.append(torch.cat([copied, shifted, parts.turns(head, scale).sum((0, 1))]))
+        found.append(torch.cat([copied, shifted, turns[head].sum(0)]))
     return torch.stack(found)
 
 

@@ -80,6 +80,14 @@ class Form(Protocol):
         """Sum of squared attributions over the batch; products in `dtype`, sums in float64."""
         ...
 
+    def along_constant(
+        self, x: Float[Tensor, "batch pos d"], origin: Float[Tensor, " d"], *, separate: bool
+    ) -> Float[Tensor, "batch pos_out places d_out"]:
+        """Derivative of `folded` along `[origin, 1]`: of its own position where positions do not mix; else of every
+        position by itself (`separate`) or of all at once.
+        """
+        ...
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Linear:
@@ -113,6 +121,10 @@ class Linear:
         """`(C+ W C_next)^2` times the sum of `z^2`."""
         between = source.write @ self.weight @ target.read
         return (between.square() * _values(x, source).square().sum((0, 1))[:, None]).T
+
+    def along_constant(self, x: Tensor, origin: Tensor, *, separate: bool) -> Tensor:
+        """The same for every row."""
+        return (origin @ self.weight + self.bias).to(x).expand(*x.shape[:2], 1, -1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -188,6 +200,14 @@ class Mlp:
             total += moved.square_().mul_(squares[part][:, None, :]).sum(0, dtype=torch.float64)
         return total
 
+    def along_constant(self, x: Tensor, origin: Tensor, *, separate: bool) -> Tensor:
+        """Through the slopes."""
+        read, write = self._matrices()
+        bias = self.b_in if self.b_up is None else torch.cat([self.b_in, self.b_up])
+        slopes = self.slopes(x.flatten(0, 1))
+        out = (slopes * (origin @ read + bias).to(x)) @ write.to(x) + self.b_out.to(x)
+        return (out + origin if self.skip else out).unflatten(0, x.shape[:2])[:, :, None]
+
     def slopes(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n h"]:
         """The derivative of each neuron by each matrix that reads the stream, the gate's first."""
         pre = rows @ self.w_in.to(rows) + self.b_in.to(rows)
@@ -253,6 +273,12 @@ class Norm:
         square = fixed.square() * scaled.square().sum(0)[:, None]
         cross = -2 * fixed * ((scaled.square() * alpha).T @ beta)
         return (square + cross + (scaled * alpha).square().T @ beta.square()).T
+
+    def along_constant(self, x: Tensor, origin: Tensor, *, separate: bool) -> Tensor:
+        """What the normalisation does to the origin, and the bias."""
+        unit, inverse = self._unit(x)
+        moved = origin @ self._centre(len(origin), x) - unit * (unit @ origin)[..., None] / len(origin)
+        return (moved * inverse * self.weight.to(x) + self.bias.to(x))[:, :, None]
 
     def _scaled(self, metric: Tensor) -> Tensor:
         return self.weight[:, None] * metric * self.weight

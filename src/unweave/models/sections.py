@@ -58,6 +58,8 @@ class Section:
     """
     mixes: bool = True
     """Whether an output position can depend on other input positions."""
+    isolated: int = 0
+    """How many leading coordinates at its start are a norm's variance."""
 
     def __call__(
         self, x: Float[Tensor, "batch *axes width"], context: Any
@@ -275,7 +277,7 @@ def _plain(
 ) -> tuple[str, bool, Function, Any, tuple[int, int]]:
     if len(starts) != 1 or len(ends) != 1:
         raise InputError("a section of a plain module goes from one module to one other: give one site each")
-    chain = _chain(model.module, starts[0], ends[0])
+    chain = modules_between(model.module, starts[0], ends[0])
 
     def function(x: Tensor, _context: Any) -> Tensor:
         for part in chain:
@@ -289,7 +291,7 @@ def _plain(
     return kind, True, function, inputs, (_width_along(model, starts[0], chain), _width_at_end(model, ends[0], chain))
 
 
-def _chain(module: nn.Module, start: Site, end: Site) -> list[nn.Module]:
+def modules_between(module: nn.Module, start: Site, end: Site) -> list[nn.Module]:
     """The modules that run after `start` (itself included for `:in`) up to `end`, all children of one
     `nn.Sequential`.
     """
