@@ -55,12 +55,12 @@ class Attention:
     def folded(self, x: Tensor, constant: Tensor) -> Tensor:
         """Biases times the constant of their own position; the output's travels through the pattern."""
         ones = constant[:, None]
-        query, key, value = (
-            _heads(x, w) + ones * b[:, None].to(x)
-            for w, b in ((self.w_q, self.b_q), (self.w_k, self.b_k), (self.w_v, self.b_v))
+        stream, own = (x[:, -1:], ones[:, :, -1:]) if self.last else (x, ones)
+        query = _heads(stream, self.w_q) + own * self.b_q[:, None].to(x)
+        key, value = (
+            _heads(x, w) + ones * b[:, None].to(x) for w, b in ((self.w_k, self.b_k), (self.w_v, self.b_v))
         )
-        pattern = self._pattern(query, key)
-        stream = x[:, -1:] if self.last else x
+        pattern = self.pattern(query, key)
         heads = len(self.w_o)
         out = torch.einsum("bhte,heo->bto", pattern @ value, self.w_o.to(x))
         carried = (pattern @ ones.expand(-1, heads, -1, -1)).mean(1)
@@ -159,15 +159,10 @@ class Attention:
         return coefficients @ torch.cat([keys, queries], 3).flatten(2, 3)
 
     def _parts(self, x: Tensor) -> _Parts:
-        query, key, value = (
-            _heads(x, w) + b[:, None].to(x)
-            for w, b in ((self.w_q, self.b_q), (self.w_k, self.b_k), (self.w_v, self.b_v))
-        )
-        pattern = self._pattern(query, key)
-        if self.last:
-            query = query[:, :, -1:]
-        own = (..., slice(-1, None)) if self.last else None
-        diagonal = pattern[own][..., 0] if own else torch.diagonal(pattern, dim1=2, dim2=3)
+        query = _heads(x[:, -1:] if self.last else x, self.w_q) + self.b_q[:, None].to(x)
+        key, value = (_heads(x, w) + b[:, None].to(x) for w, b in ((self.w_k, self.b_k), (self.w_v, self.b_v)))
+        pattern = self.pattern(query, key)
+        diagonal = pattern[..., -1] if self.last else torch.diagonal(pattern, dim1=2, dim2=3)
         return _Parts(
             query=query,
             key=key,
@@ -178,12 +173,13 @@ class Attention:
             own_value=value[:, :, -1:] if self.last else value,
         )
 
-    def _pattern(self, query: Tensor, key: Tensor) -> Tensor:
-        if self.last:
-            return torch.softmax(self.scale * query[:, :, -1:] @ key.mT, dim=-1)
+    def pattern(self, query: Tensor, key: Tensor) -> Tensor:
+        """Softmax of the scores over the keys that a query sees."""
         scores = self.scale * query @ key.mT
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        return torch.softmax(scores.masked_fill(later, -torch.inf), dim=-1)
+        if not self.last:
+            later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+            scores = scores.masked_fill(later, -torch.inf)
+        return torch.softmax(scores, dim=-1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

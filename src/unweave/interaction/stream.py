@@ -69,10 +69,15 @@ class Stream:
         for part in split(self.inputs, self.batch):
             yield from self._through(part, upto=number)
 
+    def each_batch(self) -> Iterator[list[Local]]:
+        """For every batch all sections, each on what the one before it gives."""
+        for part in split(self.inputs, self.batch):
+            yield [*self._each(part)]
+
     def composed(self, number: int) -> Iterator[Local]:
         """All sections from this one on, as one function."""
-        for part in split(self.inputs, self.batch):
-            found = [*self._each(part)][number:]
+        for whole in self.each_batch():
+            found = whole[number:]
 
             def function(x: Tensor, found: list[Local] = found) -> Tensor:
                 for one in found:
