@@ -175,7 +175,10 @@ class Attention:
 
     def pattern(self, query: Tensor, key: Tensor) -> Tensor:
         """Softmax of the scores over the keys that a query sees."""
-        scores = self.scale * query @ key.mT
+        return self.weights(self.scale * query @ key.mT)
+
+    def weights(self, scores: Tensor) -> Tensor:
+        """Softmax over the keys that a query sees."""
         if not self.last:
             later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
             scores = scores.masked_fill(later, -torch.inf)

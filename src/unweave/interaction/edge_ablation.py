@@ -21,7 +21,7 @@ from unweave.engine.local import map_units
 from unweave.errors import InputError
 from unweave.interaction import schedules
 from unweave.interaction.ablation import Point, Scorer, _check, affine_basis, envelope, point
-from unweave.interaction.masked import masked_outputs
+from unweave.interaction.masked import masked
 from unweave.interaction.result import InteractionResult
 from unweave.models.sections import Section
 
@@ -80,7 +80,7 @@ def ablate_edges(
     tolerance: float = 0.001,
     envelope: bool = True,
     score: str = "accuracy",
-    batch: int = 16384,
+    batch: int = 4096,
     seed: int = 0,
     workers: int | None = None,
 ) -> list[EdgeAblation]:
@@ -141,6 +141,8 @@ class _Trials:
     layer: str
     tolerance: float
     batches: list[Any] = field(default_factory=list)
+    outputs: list[Any] = field(default_factory=list)
+    """Masks -> coordinates of the next layer, a batch each."""
     each: dict[int, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -162,9 +164,15 @@ class _Trials:
         """The score of each input as the model is."""
         if 0 not in self.each:
             if not self.batches:
-                self.batches.extend(self.scorer.batches(self.number))
-            outputs = [(self.scorer.rest(found, found[0].x), targets) for found, targets in self.batches]
-            self.each[0] = np.concatenate([self.scorer.right(*one) for one in outputs])
+                source, target = (
+                    affine_basis(self.result, self.result.layers[place]) for place in (self.number, self.number + 1)
+                )
+                section = self.scorer.sections[self.number]
+                for rows, targets in self.scorer.batches(self.number):
+                    self.batches.append((rows, targets))
+                    self.outputs.append(masked(section, rows[0], source, target))
+            whole = [(self.scorer.rest(found, found[0].x), targets) for found, targets in self.batches]
+            self.each[0] = np.concatenate([self.scorer.right(*one) for one in whole])
         return self.each[0]
 
     def mask(self, kept: int) -> Bool[Tensor, "r_out r_in"]:
@@ -178,13 +186,11 @@ class _Trials:
         """The score of each input with so many edges."""
         if kept not in self.each:
             masks = self.mask(kept)
-            source = affine_basis(self.result, self.layer)
             target = affine_basis(self.result, self.result.layers[self.number + 1])
-            section = self.scorer.sections[self.number]
             found = []
             self.base()
-            for rows, targets in self.batches:
-                z = masked_outputs(section, rows[0], masks, source, target)
+            for (rows, targets), outputs in zip(self.batches, self.outputs, strict=True):
+                z = outputs(masks)
                 x = z @ target.write.to(z) + target.origin.to(z)
                 found.append(self.scorer.right(self.scorer.rest(rows[1:], x), targets))
             self.each[kept] = np.concatenate(found)

@@ -7,6 +7,7 @@ ones, whichever are fewer; an output that keeps nothing is one row for all input
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from unweave.interaction.forms import ACTIVATIONS, Linear, Mlp
 from unweave.interaction.stream import Local
 from unweave.models.sections import Section
 
+FEW = 512
+"""Up to so many different rows (token embeddings), attention scores are looked up in a table of all pairs."""
 ROWS = 1024
 """Rows computed at once: their neurons stay near the processor."""
 
@@ -39,18 +42,30 @@ def masked_outputs(
         source: Affine featurizer at its start.
         target: Affine featurizer at its end.
     """
+    return masked(section, local, source, target)(masks)
+
+
+def masked(
+    section: Section, local: Local, source: AffineFeaturizer, target: AffineFeaturizer
+) -> Callable[[Tensor], Tensor]:
+    """Masks -> outputs, as `masked_outputs`; what does not depend on the masks is computed once."""
     z = (local.x - source.origin.to(local.x)) @ source.read.to(local.x)
-    columns = target.read.to(z)
-    if isinstance(section.form, Linear):
-        between = source.write.to(z) @ section.form.weight.to(z) @ columns
-        fixed = (section.form.forward(source.origin.to(z)) - target.origin.to(z)) @ columns
-        return z @ (between * masks.T) + fixed
+    columns, origin = target.read.to(z), target.origin.to(z) @ target.read.to(z)
+    form = section.form
+    if isinstance(form, Linear):
+        between = source.write.to(z) @ form.weight.to(z) @ columns
+        start = form.forward(source.origin.to(z)) @ columns - origin
+        return lambda masks: z @ (between * masks.T) + start
     run = _runner(section, local, z, source)
-    out = z.new_empty(len(z), _positions(local), len(masks))
-    for group, kept in _groups(masks):
-        values = run(kept, columns[:, group])
-        out[..., group] = values.expand(len(z), -1, -1) if len(values) == 1 else values
-    return out - target.origin.to(z) @ columns
+    positions = _positions(local)
+
+    def outputs(masks: Tensor) -> Tensor:
+        out = z.new_empty(len(z), positions, len(masks))
+        for group, kept in _groups(masks):
+            out[..., group] = run(kept, columns[:, group]).expand(len(z), -1, -1)
+        return out - origin
+
+    return outputs
 
 
 def _runner(
@@ -61,6 +76,10 @@ def _runner(
     if isinstance(form, Mlp) and form.w_up is None:
         return _mlp(form, z, source)
     if isinstance(form, Attention):
+        rows, index = _distinct(local.x)
+        if len(rows) <= FEW:
+            few = (rows - source.origin.to(rows)) @ source.read.to(rows)
+            return _attention_on_few(form, few, index, source)
         return _attention(form, z, source)
     write, origin = source.write.to(z), source.origin.to(z)
 
@@ -97,34 +116,94 @@ def _mlp(form: Mlp, z: Tensor, source: AffineFeaturizer) -> Callable[[Tensor, Te
 
 
 def _attention(form: Attention, z: Tensor, source: AffineFeaturizer) -> Callable[[Tensor, Tensor], Tensor]:
-    write, origin = source.write.to(z), source.origin.to(z)
-    reads = {
-        name: torch.einsum("jd,hde->jhe", write, weight.to(z)) for name, weight in (("q", form.w_q), ("k", form.w_k))
-    }
-    starts = {
-        name: torch.einsum("d,hde->he", origin, weight.to(z)) + bias.to(z)
-        for name, weight, bias in (("q", form.w_q, form.b_q), ("k", form.w_k, form.b_k), ("v", form.w_v, form.b_v))
-    }
-    heads, width = form.w_k.shape[0], form.w_k.shape[2]
+    heads = _Heads.of(form, z, source)
 
     def run(kept: Tensor, columns: Tensor) -> Tensor:
-        after = torch.einsum("heo,oi->hei", form.w_o.to(z), columns)
-        fixed = form.b_o.to(z) @ columns + (origin @ columns if form.skip else 0)
-        copied = torch.einsum("jd,hde,hei->jhi", write[kept], form.w_v.to(z), after)
-        value_start = torch.einsum("he,hei->hi", starts["v"], after)
+        value_of = heads.values(form, kept, columns)
         found = []
         for part in z.split(ROWS) if len(kept) else (z[:1],):
             rows = part[..., kept]
             own = rows[:, -1:] if form.last else rows
-            query = (own @ reads["q"][kept].flatten(1)).unflatten(-1, (heads, width)) + starts["q"]
-            key = (rows @ reads["k"][kept].flatten(1)).unflatten(-1, (heads, width)) + starts["k"]
+            query, key = heads.read(own, kept, "q"), heads.read(rows, kept, "k")
             pattern = form.pattern(query.transpose(1, 2), key.transpose(1, 2))
-            value = (rows @ copied.flatten(1)).unflatten(-1, copied.shape[1:]) + value_start
-            out = (pattern @ value.transpose(1, 2)).sum(1) + fixed
-            found.append(out + own @ (write[kept] @ columns) if form.skip else out)
+            found.append((pattern @ value_of(rows).transpose(1, 2)).sum(1) + heads.around(form, own, kept, columns))
         return torch.cat(found)
 
     return run
+
+
+def _attention_on_few(
+    form: Attention, few: Tensor, index: Tensor, source: AffineFeaturizer
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The same where all rows are some of a few: scores of all pairs of those, then a look-up."""
+    heads = _Heads.of(form, few, source)
+    last = index[:, -1:] if form.last else index
+
+    def run(kept: Tensor, columns: Tensor) -> Tensor:
+        rows = few[:, kept]
+        key = heads.read(rows, kept, "k").transpose(0, 1)
+        query = heads.read(rows, kept, "q").transpose(0, 1)
+        scores = (form.scale * query @ key.mT).flatten(1)
+        places = (last[:, :, None] * len(few) + index[:, None]) if len(kept) else torch.zeros_like(index[:1, None])
+        pattern = form.weights(scores[:, places].transpose(0, 1))
+        value = heads.values(form, kept, columns)(rows)[index if len(kept) else index[:1] * 0]
+        around = heads.around(form, rows, kept, columns)[last if len(kept) else last[:1] * 0]
+        return torch.einsum("bhts,bshi->bti", pattern, value) + around
+
+    return run
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Heads:
+    """What attention reads of each coordinate and of the origin, by head."""
+
+    write: Tensor
+    origin: Tensor
+    reads: dict[str, Tensor]
+    starts: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, form: Attention, z: Tensor, source: AffineFeaturizer) -> _Heads:
+        write, origin = source.write.to(z), source.origin.to(z)
+        weights = {"q": (form.w_q, form.b_q), "k": (form.w_k, form.b_k), "v": (form.w_v, form.b_v)}
+        return cls(
+            write=write,
+            origin=origin,
+            reads={name: torch.einsum("jd,hde->jhe", write, w.to(z)) for name, (w, _) in weights.items()},
+            starts={
+                name: torch.einsum("d,hde->he", origin, w.to(z)) + bias.to(z) for name, (w, bias) in weights.items()
+            },
+        )
+
+    def read(self, rows: Tensor, kept: Tensor, name: str) -> Tensor:
+        """(..., head, e): queries, keys or values of the kept coordinates."""
+        read = self.reads[name][kept]
+        return (rows @ read.flatten(1)).unflatten(-1, read.shape[1:]) + self.starts[name]
+
+    def values(self, form: Attention, kept: Tensor, columns: Tensor) -> Callable[[Tensor], Tensor]:
+        """Rows -> what each head's value is to the outputs, (..., head, output)."""
+        after = torch.einsum("heo,oi->hei", form.w_o.to(columns), columns)
+        copied = torch.einsum("jhe,hei->jhi", self.reads["v"][kept], after)
+        start = torch.einsum("he,hei->hi", self.starts["v"], after)
+        return lambda rows: (rows @ copied.flatten(1)).unflatten(-1, copied.shape[1:]) + start
+
+    def around(self, form: Attention, own: Tensor, kept: Tensor, columns: Tensor) -> Tensor:
+        """The output bias, and what passes attention by."""
+        fixed = form.b_o.to(columns) @ columns
+        return fixed + (self.origin @ columns + own @ (self.write[kept] @ columns) if form.skip else 0)
+
+
+def _distinct(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The different rows and which of them each position holds; all rows, if a projection does not tell them apart."""
+    flat = x.flatten(0, 1)
+    generator = torch.Generator().manual_seed(0)
+    marks = flat.double() @ torch.randn(flat.shape[1], generator=generator, dtype=torch.float64)
+    found, index = torch.unique(marks, return_inverse=True)
+    first = torch.full((len(found),), len(flat)).scatter_reduce(0, index, torch.arange(len(flat)), "amin")
+    rows = flat[first]
+    if not torch.equal(rows[index], flat):
+        rows, index = flat, torch.arange(len(flat))
+    return rows, index.reshape(x.shape[:2])
 
 
 def _groups(masks: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

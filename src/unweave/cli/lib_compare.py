@@ -1,0 +1,6 @@
+"""`unweave lib compare`."""
+from __future__ import annotations
+
+
+def compare() -> None:
+    """Later."""

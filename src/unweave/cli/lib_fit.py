@@ -1,0 +1,6 @@
+"""`unweave lib fit`."""
+from __future__ import annotations
+
+
+def fit() -> None:
+    """Later."""

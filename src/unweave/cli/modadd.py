@@ -1,0 +1,97 @@
+"""`unweave lib modadd`: the interaction graph of a transformer that adds modulo a prime, with both ablations."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unweave.cli.options import Debug, Json, Out, Quiet
+
+HELP = """Fit the basis of a modular-addition transformer and count the directions and edges that it needs.
+
+\b
+    unweave lib modadd
+    unweave lib modadd --checkpoint modadd_seed0.pt --basis pca --json
+
+The checkpoint is a state dict as the code of arXiv 2405.10928 writes it; without one the bundled zoo:modadd is
+taken. Bases and edges are fitted on the training pairs, ablations scored on the held-out ones. Edges and directions
+needed are those that keep the accuracy within 0.1 points.
+"""
+
+
+def modadd(
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="State dict (.pt, .safetensors); zoo:modadd if not given.")
+    ] = None,
+    basis: Annotated[str, typer.Option("--basis", help="lib, pca, neuron, random, global.")] = "lib",
+    sources: Annotated[int | None, typer.Option("--sources", help="Random sources; exact if not given.")] = None,
+    abs_threshold: Annotated[
+        float | None, typer.Option("--abs-threshold", help="Cut eigenvalues here, as the reference does (1e-15).")
+    ] = None,
+    out: Out = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of random bases and sources.")] = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Placeholder, replaced by HELP."""
+    from unweave.artifact import save
+    from unweave.cli.numbers import without_nan
+    from unweave.cli.progress import listener
+    from unweave.interaction.builders import modadd as build
+    from unweave.interaction.modadd_run import run
+    from unweave.models.checkpoints import read_state
+    from unweave.models.loading import load_model
+
+    start = time.perf_counter()
+    sections = build(load_model("zoo:modadd") if checkpoint is None else read_state(checkpoint))
+    options = {"basis": basis, "sources": sources, "abs_threshold": abs_threshold, "seed": seed}
+    found = run(sections, options, progress=listener(quiet=quiet))
+    if out is not None:
+        save(found.result, out)
+    facts = {**found.facts(), "seconds": round(time.perf_counter() - start, 3), "peak_mb": _peak_mb()}
+    if json:
+        typer.echo(jsonlib.dumps(without_nan(facts)))
+        return
+    _show(facts, found)
+    if out is not None:
+        typer.echo(f"result: {out}")
+
+
+modadd.__doc__ = HELP
+
+
+def _peak_mb() -> float | None:
+    """Largest memory of this process; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
+
+
+def _show(facts: dict[str, Any], found: Any) -> None:
+    from unweave.cli.tables import show
+
+    rows = [
+        [
+            edges.layer,
+            str(facts["dims"][edges.layer]),
+            "" if nodes.needed is None else str(nodes.needed),
+            "" if edges.needed is None else str(edges.needed),
+            "" if edges.envelope is None else str(edges.envelope),
+            f"{edges.envelope_low}..{edges.envelope_high}",
+            f"{facts['lambdas'][edges.layer][0]:.4g}",
+        ]
+        for edges, nodes in zip(found.edges, found.nodes, strict=True)
+    ]
+    columns = ["layer", "dims", "directions needed", "edges needed", "envelope", "95 %", "largest importance"]
+    show(f"Accuracy {facts['accuracy']:.4f}; needed to keep it within 0.001", columns, rows)
+    typer.echo(f"{facts['seconds']} s, {facts['peak_mb']} MB")
