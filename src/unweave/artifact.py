@@ -87,6 +87,13 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "weight_statistic": "unweave.evals.neuron_card:WeightStatistic",
         "activation_histogram": "unweave.evals.neuron_card:Histogram",
         "context": "unweave.evals.contexts:Context",
+        "interaction_result": "unweave.interaction.result:InteractionResult",
+        "basis_config": "unweave.interaction.config:BasisConfig",
+        "compute_config": "unweave.interaction.config:ComputeConfig",
+        "layer_rank": "unweave.interaction.basis:LayerRank",
+        "node_ablation": "unweave.interaction.ablation:NodeAblation",
+        "edge_ablation": "unweave.interaction.edge_ablation:EdgeAblation",
+        "ablation_point": "unweave.interaction.ablation:Point",
         "compound": "unweave.probing.compound:Compound",
         "compound_compared": "unweave.probing.compound:Compared",
     }

@@ -1,4 +1,5 @@
 """`unweave lib compare`."""
+
 from __future__ import annotations
 
 

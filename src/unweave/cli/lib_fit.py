@@ -1,4 +1,5 @@
 """`unweave lib fit`."""
+
 from __future__ import annotations
 
 

@@ -192,9 +192,7 @@ def envelope(passes: dict[int, bool]) -> int | None:
     return needed
 
 
-def _nodes(
-    result: InteractionResult, scorer: Scorer, layer: str, schedule: Any, tolerance: float
-) -> NodeAblation:
+def _nodes(result: InteractionResult, scorer: Scorer, layer: str, schedule: Any, tolerance: float) -> NodeAblation:
     featurizer = affine_basis(result, layer)
     width = featurizer.width + 1
     number = result.layers.index(layer)
@@ -258,7 +256,9 @@ def affine_basis(result: InteractionResult, layer: str) -> AffineFeaturizer:
     """
     featurizer = as_affine(result.bases[layer])
     if featurizer.act.kind != "identity":
-        raise InputError(f"the basis of {layer} has a nonlinearity ({featurizer.act.kind}): ablation needs a linear one")
+        raise InputError(
+            f"the basis of {layer} has a nonlinearity ({featurizer.act.kind}): ablation needs a linear one"
+        )
     return featurizer
 
 

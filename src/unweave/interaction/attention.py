@@ -57,9 +57,7 @@ class Attention:
         ones = constant[:, None]
         stream, own = (x[:, -1:], ones[:, :, -1:]) if self.last else (x, ones)
         query = _heads(stream, self.w_q) + own * self.b_q[:, None].to(x)
-        key, value = (
-            _heads(x, w) + ones * b[:, None].to(x) for w, b in ((self.w_k, self.b_k), (self.w_v, self.b_v))
-        )
+        key, value = (_heads(x, w) + ones * b[:, None].to(x) for w, b in ((self.w_k, self.b_k), (self.w_v, self.b_v)))
         pattern = self.pattern(query, key)
         heads = len(self.w_o)
         out = torch.einsum("bhte,heo->bto", pattern @ value, self.w_o.to(x))

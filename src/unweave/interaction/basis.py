@@ -18,6 +18,7 @@ small variances do not amplify rounding.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -71,7 +72,7 @@ class Principal:
 class LayerBasis:
     """A basis, and what the layer before it needs to know."""
 
-    featurizer: AffineFeaturizer
+    featurizer: Any
     lambdas: Float[Tensor, " r"]
     metric: Float[Tensor, "d d"]
     rank: LayerRank

@@ -135,9 +135,7 @@ def chain(
     layers = list(node_layers) if node_layers is not None else _usual_layers(known, granularity)
     if len(layers) < 2:
         raise InputError(f"{len(layers)} node layers: a chain needs at least two")
-    found = [
-        _with_form(known, known.section(start, end)) for start, end in zip(layers, layers[1:], strict=False)
-    ]
+    found = [_with_form(known, known.section(start, end)) for start, end in zip(layers, layers[1:], strict=False)]
     if probe is not None:
         for one in found:
             one.check(probe)

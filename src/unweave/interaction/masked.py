@@ -68,9 +68,7 @@ def masked(
     return outputs
 
 
-def _runner(
-    section: Section, local: Local, z: Tensor, source: AffineFeaturizer
-) -> Callable[[Tensor, Tensor], Tensor]:
+def _runner(section: Section, local: Local, z: Tensor, source: AffineFeaturizer) -> Callable[[Tensor, Tensor], Tensor]:
     """(kept coordinates, columns to read at the end) -> values; one row where nothing is kept."""
     form: Any = section.form
     if isinstance(form, Mlp) and form.w_up is None:
@@ -190,7 +188,9 @@ class _Heads:
     def around(self, form: Attention, own: Tensor, kept: Tensor, columns: Tensor) -> Tensor:
         """The output bias, and what passes attention by."""
         fixed = form.b_o.to(columns) @ columns
-        return fixed + (self.origin @ columns + own @ (self.write[kept] @ columns) if form.skip else 0)
+        if not form.skip:
+            return fixed.expand(*own.shape[:-1], -1)
+        return fixed + self.origin @ columns + own @ (self.write[kept] @ columns)
 
 
 def _distinct(x: Tensor) -> tuple[Tensor, Tensor]:

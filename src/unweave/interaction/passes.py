@@ -121,9 +121,7 @@ def layer_moments(
     return merged, positions, sum(ranks.gathered(inputs))
 
 
-def layer_basis(
-    work: Work, number: int, sums: Moments, bases: Mapping[str, LayerBasis]
-) -> tuple[LayerBasis, Tensor]:
+def layer_basis(work: Work, number: int, sums: Moments, bases: Mapping[str, LayerBasis]) -> tuple[LayerBasis, Tensor]:
     """The basis of one layer from those behind it, and the standard errors of its importances (empty without)."""
     layer, config = work.stream.layers[number], work.config
     none = torch.zeros(0, dtype=torch.float64)

@@ -93,7 +93,9 @@ class Stream:
         for name, one in zip(self.layers, rows, strict=True):
             if not bool(torch.isfinite(one).all()):
                 row = int((~torch.isfinite(one.flatten(1)).all(1)).nonzero()[0, 0])
-                raise DataError(f"{name} has NaN or infinite values at row {row} of a batch: check the model and inputs")
+                raise DataError(
+                    f"{name} has NaN or infinite values at row {row} of a batch: check the model and inputs"
+                )
         return rows
 
     def _through(self, part: Any, *, upto: int) -> Iterator[Local]:
@@ -104,7 +106,7 @@ class Stream:
         """The sections at one batch, each on what the one before it gives."""
         x: Tensor | None = None
         for section in self.sections[:count]:
-            context = None
+            context: Any = {}  # what a section without attention takes
             if x is None or (section.form is None and section.mixes):
                 with torch.no_grad():
                     start, context = _inputs(section, part)

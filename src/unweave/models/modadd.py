@@ -125,9 +125,7 @@ def modadd_from(state: Mapping[str, Any]) -> ModularAddition:
     weights = {name: value for name, value in state.items() if name not in NOT_WEIGHTS}
     sizes = {name: tuple(value.shape) for name, value in weights.items() if isinstance(value, Tensor)}
     needed = {name: tuple(value.shape) for name, value in ModularAddition(2, 2, 1, 2, 2).state_dict().items()}
-    wrong = sorted(set(needed) ^ set(sizes)) or sorted(
-        name for name in needed if len(needed[name]) != len(sizes[name])
-    )
+    wrong = sorted(set(needed) ^ set(sizes)) or sorted(name for name in needed if len(needed[name]) != len(sizes[name]))
     if wrong:
         raise InputError(
             f"these are not the weights of a modular-addition transformer: {len(wrong)} tensors are missing, unknown"

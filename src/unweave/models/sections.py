@@ -108,7 +108,7 @@ class Section:
             expected = _kept(self.outputs(tokens), self.positions)
             got = self(x, context)
         difference = float((got - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
-        tolerance = 1e-9 if x.dtype is torch.float64 else 1e-4
+        tolerance = 1e-9 if torch.float64 is x.dtype is expected.dtype else 1e-4
         if not difference <= tolerance:
             start = ", ".join(self.site_in)
             raise UnweaveError(

@@ -126,9 +126,7 @@ def _train_digits(recipe: ModuleRecipe, progress: Progress) -> nn.Module:
     return module.eval()
 
 
-def fast_logits(
-    model: ModularAddition, tokens: Int[Tensor, "batch three"]
-) -> Float[Tensor, "batch vocabulary"]:
+def fast_logits(model: ModularAddition, tokens: Int[Tensor, "batch three"]) -> Float[Tensor, "batch vocabulary"]:
     """The model's outputs where the last token is always `=`: one query, and scores and values looked up by token."""
     attention = cast(Any, cast(nn.ModuleDict, model.blocks[0])["attn"])
     stream = cast(Tensor, model.embed.W_E) + cast(Tensor, model.pos_embed.W_pos)[:, None]
@@ -147,9 +145,7 @@ def _mean_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return nn.functional.cross_entropy(outputs, targets)
 
 
-def _descend(
-    module: nn.Module, loss: Callable[[], Tensor], recipe: ModuleRecipe, progress: Progress
-) -> None:
+def _descend(module: nn.Module, loss: Callable[[], Tensor], recipe: ModuleRecipe, progress: Progress) -> None:
     """Full-batch AdamW; the rate rises over ten steps and falls to zero over the last tenth."""
     optimiser = torch.optim.AdamW(
         module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
