@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 
 from unweave.features.affine import AffineFeaturizer
@@ -51,7 +53,7 @@ def transformer(seed=0):
 
 
 def perceptron(sizes=(5, 7, 6, 4), act="relu", seed=0, bias=1.0):
-    layers = [(draw(a, b, seed=seed + a), bias * draw(b, seed=seed)) for a, b in zip(sizes, sizes[1:], strict=False)]
+    layers = [(draw(a, b, seed=seed + a), bias * draw(b, seed=seed)) for a, b in itertools.pairwise(sizes)]
     return mlp(layers, act=act)
 
 

@@ -102,7 +102,8 @@ def test_all_edges_give_the_model_and_needed_ones_fall_with_the_tolerance(scored
     strict = ablate_edges(result, sections, X, targets, tolerance=0.0)
     loose = ablate_edges(result, sections, X, targets, tolerance=0.2)
     for one, other in zip(strict, loose, strict=True):
-        assert one.envelope is not None and other.envelope is not None
+        assert one.envelope is not None
+        assert other.envelope is not None
         assert other.envelope <= one.envelope
         assert {at.kept: at.score for at in one.points}[max(at.kept for at in one.points)] <= 1.0
     every = ablate_edges(result, sections, X, targets, schedule=[10_000])
@@ -124,14 +125,16 @@ def test_a_target_that_no_number_of_edges_reaches_is_said():
     inputs = torch.rand(200, 6, generator=torch.Generator().manual_seed(0)).double()
     found = fit(net, inputs, basis={"layers.1": affine(6, 2)})
     one = ablate_edges(found, net, inputs, inputs.argmax(1), layers=["layers.0"])[0]
-    assert one.needed is None and one.envelope is None
+    assert one.needed is None
+    assert one.envelope is None
     assert "none reaches the target" in repr(one)
 
 
 def test_the_exponential_schedule_is_that_of_the_reference():
     numbers = schedules.exponential(129)
     assert len(numbers) == 48
-    assert numbers[:16] == [*range(12), 13, 15, 17, 19] and numbers[-4:] == [113, 119, 125, 129]
+    assert numbers[:16] == [*range(12), 13, 15, 17, 19]
+    assert numbers[-4:] == [113, 119, 125, 129]
 
 
 @pytest.mark.parametrize("needed", [1, 2, 7, 133, 4160, 4161, 8321, 16641])
@@ -143,7 +146,7 @@ def test_bisection_from_the_sparse_end_ends_where_bisection_from_the_dense_end_d
         low, high = (middle, high) if total - middle >= needed else (low, middle)
     assert schedules.bisect(total, lambda kept: tried.append(kept) or kept >= needed) == total - low == max(needed, 1)
     assert len(tried) <= 31
-    assert schedules.bisect(total, lambda kept: False) is None
+    assert schedules.bisect(total, lambda _kept: False) is None
 
 
 def test_intervals_come_from_inputs():

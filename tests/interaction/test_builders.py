@@ -1,5 +1,7 @@
 """Chains of sections: from models of every family, modules, weights and checkpoints; each is the model."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -48,7 +50,7 @@ def test_transformers_have_coarse_and_fine_chains(name):
     for granularity in ("coarse", "fine"):
         sections = chain(model, granularity=granularity, probe=tokens)
         assert sections[0].site_in == ("blocks.0.resid_pre",)
-        assert all(a.site_out == b.site_in for a, b in zip(sections, sections[1:], strict=False))
+        assert all(a.site_out == b.site_in for a, b in itertools.pairwise(sections))
 
 
 def test_a_language_model_is_fitted_from_tokens():
@@ -101,7 +103,7 @@ def test_what_is_wrong_is_said():
         mlp([])
     with pytest.raises(InputError, match="a layer gives width 3 but the next takes 4"):
         mlp([(draw(2, 3), draw(3)), (draw(4, 2), draw(2))])
-    with pytest.raises(InputError, match="the state dict has no 'layers.0.b'"):
+    with pytest.raises(InputError, match=r"the state dict has no 'layers\.0\.b'"):
         mlp({"layers.0.W": draw(2, 3)})
     with pytest.raises(InputError, match="a Linear is not a modular-addition transformer"):
         modadd(nn.Linear(2, 2))

@@ -90,7 +90,7 @@ def test_one_batch_has_no_intervals():
 def test_ablation_needs_the_same_chain_and_fitting_targets():
     sections = perceptron()
     found, targets = fit(sections, X), torch.zeros(40).long()
-    with pytest.raises(InputError, match="the sections go through .* but the result is of"):
+    with pytest.raises(InputError, match=r"the sections go through .* but the result is of"):
         ablate_nodes(found, transformer(), X, targets)
     with pytest.raises(InputError, match="there are 40 inputs but 3 targets"):
         ablate_nodes(found, sections, X, targets[:3])

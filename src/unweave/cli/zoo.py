@@ -27,14 +27,14 @@ LIST_HELP = """Show the bundled models and what is known about them.
 \b
     unweave zoo list
 """
-TRAIN_HELP = """Train a bundled model again, from the text that this Python carries, from numbers or from scikit-learn's digits.
+TRAIN_HELP = """Train a bundled model again, from what this installation carries.
 
 \b
     unweave zoo train docs --out my-docs
     unweave zoo train modadd --out my-modadd
 
-docs takes most of an hour on two cores, modadd a quarter of one, digits seconds. The result is not equal to the bit: text and arithmetic depend on the
-Python and the machine.
+docs takes most of an hour on two cores, modadd a quarter of one, digits seconds. The result is not equal to the
+bit: text and arithmetic depend on the Python and the machine.
 """
 
 

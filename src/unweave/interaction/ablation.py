@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from unweave.engine.local import map_units
@@ -274,8 +273,8 @@ def _check(
     names = layer_names(sections)
     if names != result.layers:
         raise InputError(
-            f"the sections go through {', '.join(names)} but the result is of {', '.join(result.layers)}: give the chain"
-            " it was fitted on"
+            f"the sections go through {', '.join(names)} but the result is of {', '.join(result.layers)}: give the"
+            " chain it was fitted on"
         )
     if score not in SCORES:
         raise unknown_name("score", score, SCORES)

@@ -13,7 +13,7 @@ small variances do not amplify rounding.
 | `read` | C | (d, r) | `U D^(-1/2) V Lam^(1/2)` | same, step 6 |
 | `write` | C+ | (r, d) | `Lam^(-1/2) V' D^(1/2) U'` | same |
 | `metric` | K | (d, d) | `C C'` before the cut of Lam, without `D^(-1/2)` | specs/lib.md 3, K recursion |
-"""  # noqa: E501 - a table does not wrap
+"""
 
 from __future__ import annotations
 

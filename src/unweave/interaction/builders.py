@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -43,7 +44,7 @@ def mlp(layers: Any, *, act: str = "relu") -> list[Section]:
     pairs = [_weights(layer) for layer in (_numbered(layers) if isinstance(layers, Mapping) else layers)]
     if not pairs:
         raise InputError("no layers: give at least one pair (W, b)")
-    for (one, _), (after, _) in zip(pairs, pairs[1:], strict=False):
+    for (one, _), (after, _) in itertools.pairwise(pairs):
         if one.shape[1] != after.shape[0]:
             raise InputError(f"a layer gives width {one.shape[1]} but the next takes {after.shape[0]}: they must agree")
     forms: list[Form] = [
@@ -135,7 +136,7 @@ def chain(
     layers = list(node_layers) if node_layers is not None else _usual_layers(known, granularity)
     if len(layers) < 2:
         raise InputError(f"{len(layers)} node layers: a chain needs at least two")
-    found = [_with_form(known, known.section(start, end)) for start, end in zip(layers, layers[1:], strict=False)]
+    found = [_with_form(known, known.section(start, end)) for start, end in itertools.pairwise(layers)]
     if probe is not None:
         for one in found:
             one.check(probe)
@@ -236,8 +237,9 @@ def _with_form(model: Model, section: Section) -> Section:
         return section
     parts = modules_between(model.module, section.site_in[0], section.site_out[0])
     form = _form_of(parts)
-    if form is None or next(iter(model.module.parameters())).dtype != torch.float64 and _is_wide(parts):
-        return section
+    dtype = _dtype_of(model.module)
+    if form is None or (dtype != torch.float64 and _is_wide(parts)):
+        return replace(section, function=lambda x, context: section.function(x.to(dtype), context))
     return replace(
         section,
         kind=type(form).__name__.lower(),
@@ -263,6 +265,11 @@ def _form_of(parts: Sequence[nn.Module]) -> Form | None:
             return Mlp(w_in=weight, b_in=bias, w_out=eye, b_out=torch.zeros_like(bias), act=name)
         case _:
             return None
+
+
+def _dtype_of(module: nn.Module) -> torch.dtype:
+    """Dtype of a module's weights; float32 without any."""
+    return next((weight.dtype for weight in module.parameters()), torch.float32)
 
 
 def _is_wide(parts: Sequence[nn.Module]) -> bool:

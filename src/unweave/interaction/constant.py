@@ -15,8 +15,7 @@ from torch import Tensor
 
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.featurizer import units
-from unweave.features.neurons import as_affine
-from unweave.features.neurons import NeuronFeaturizer
+from unweave.features.neurons import NeuronFeaturizer, as_affine
 from unweave.interaction.generic import tangent_at
 from unweave.interaction.stream import Local
 from unweave.models.sections import Section

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,8 +107,10 @@ def edges(
     with torch.no_grad():
         positions = between(z).shape[1]
     pulls = units(target) * (positions if mixes else 1)
-    move = _by_pulling if pulls < units(source) else _by_pushing
-    attributions = move(between, z, mixes=mixes, points=points)
+    if pulls < units(source):
+        attributions: Iterator[tuple[Any, Any, Tensor]] = _by_pulling(between, z, mixes=mixes, points=points)
+    else:
+        attributions = _by_pushing(between, z, points=points)
     total = torch.zeros(units(target), units(source), dtype=torch.float64)
     generator = torch.Generator().manual_seed(signs[1]) if signs else None
     phases = _signs((signs[0], *z.shape[:1], positions), generator) if signs and generator else None
@@ -190,7 +193,7 @@ def _averaged(
 
 
 def _by_pushing(
-    between: Callable[[Tensor], Tensor], z: Tensor, *, mixes: bool, points: tuple[tuple[float, float], ...]
+    between: Callable[[Tensor], Tensor], z: Tensor, *, points: tuple[tuple[float, float], ...]
 ) -> Iterator[tuple[slice, int, Tensor]]:
     """One push a coordinate of the start, at all positions at once: a sum over input positions comes with it."""
     for unit in range(z.shape[-1]):

@@ -7,6 +7,7 @@ memory is bounded either way.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -172,11 +173,11 @@ def check_chain(sections: Sequence[Section]) -> None:
     """Raises unless the sections follow one another."""
     if not sections:
         raise InputError("no sections: a chain needs two node layers at least, so one section")
-    for one, after in zip(sections, sections[1:], strict=False):
+    for one, after in itertools.pairwise(sections):
         if one.d_out != after.d_in or one.site_out != after.site_in:
             raise InputError(
-                f"{one.name} ({one.d_out} wide) is followed by {after.name} ({after.d_in} wide): each section must begin"
-                " where the one before it ends"
+                f"{one.name} ({one.d_out} wide) is followed by {after.name} ({after.d_in} wide): each section must"
+                " begin where the one before it ends"
             )
     names = layer_names(sections)
     if len(set(names)) < len(names):

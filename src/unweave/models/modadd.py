@@ -129,7 +129,8 @@ def modadd_from(state: Mapping[str, Any]) -> ModularAddition:
     if wrong:
         raise InputError(
             f"these are not the weights of a modular-addition transformer: {len(wrong)} tensors are missing, unknown"
-            f" or of another shape ({', '.join(wrong[:3])}); give a state dict with {', '.join(sorted(needed)[:3])}, ..."
+            f" or of another shape ({', '.join(wrong[:3])}); give a state dict with"
+            f" {', '.join(sorted(needed)[:3])}, ..."
         )
     vocabulary, width = sizes["embed.W_E"]
     heads, _, head_width = sizes["blocks.0.attn.W_Q"]
