@@ -121,7 +121,7 @@ class Stream:
 def as_local(section: Section, x: Tensor, context: Any) -> Local:
     """A section between rows, whatever the shape of its values."""
     if section.form is not None:
-        return Local(x=as_rows(x), function=section.form.forward)
+        return Local(x=as_rows(x).double(), function=section.form.forward)
     shape = x.shape[1:]
 
     def function(rows: Tensor) -> Tensor:
