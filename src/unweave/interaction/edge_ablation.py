@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,21 @@ def ablate_edges(
         return _edges(trials, schedule, seed=seed, grid=envelope)
 
     return list(map_units(one, wanted, workers=workers))
+
+
+def kept_thresholds(result: InteractionResult, found: Sequence[EdgeAblation]) -> dict[tuple[str, str], float]:
+    """The smallest edge that the model needs, for each pair of layers.
+
+    Args:
+        result: The fit that was ablated.
+        found: What `ablate_edges` gave; layers whose target no number of edges reaches are left out.
+    """
+    after = dict(pairwise(result.layers))
+    return {
+        (one.layer, after[one.layer]): float(result.edges[one.layer, after[one.layer]][one.mask].min())
+        for one in found
+        if one.needed is not None
+    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -97,8 +97,8 @@ def fit(
         >>> from unweave.interaction.builders import mlp
         >>> sections = mlp([(torch.randn(4, 3).double(), torch.zeros(3)), (torch.randn(3, 2).double(), torch.zeros(2))])
         >>> found = fit(sections, torch.randn(50, 4).double())
-        >>> found, found.edges["layers.0", "layers.1"].shape
-        (InteractionResult(lib; layers.0: 2, layers.1: 2, output: 2; 50 inputs), torch.Size([2, 2]))
+        >>> found.layers, len(found.lambdas["layers.1"]), list(found.edges)
+        (('layers.0', 'layers.1', 'output'), 2, [('layers.0', 'layers.1'), ('layers.1', 'output')])
     """
     given = dict(basis) if isinstance(basis, Mapping) else {}
     config = config_from(

@@ -73,14 +73,16 @@ class InteractionResult:
         reach = 1.96 * error
         return (self.edges[pair] - reach).clamp_min(0), self.edges[pair] + reach
 
-    def graph(self, norm: str = "log", threshold: float | None = None) -> FeatureGraph:
+    def graph(
+        self, norm: str = "log", threshold: float | Mapping[tuple[str, str], float] | None = None
+    ) -> FeatureGraph:
         """The nodes with their edges, scaled for looking at them.
 
         Args:
             norm: `none`, `sqrt`, `share` (of all edges between two layers), `max` (of the largest), or `log`:
                 `log10(edge / threshold)`, 0 below it.
-            threshold: Edges not above it are 0; None keeps all, and for `log` those above 1e-6 of the largest of their
-                layers.
+            threshold: Edges not above it are 0, one number or one for each pair of layers (`kept_thresholds` gives those
+                that the model needs); None keeps all, and for `log` those above 1e-6 of the largest of their layers.
 
         Raises:
             UnknownName: An unknown norm.
@@ -89,8 +91,8 @@ class InteractionResult:
             raise unknown_name("norm of edges", norm, NORMS)
         parts = {layer: _placed(self.bases[layer], layer) for layer in self.layers}
         blocks = [
-            EdgeBlock(source=source, target=target, weight=normed(value, norm, threshold).T.contiguous())
-            for (source, target), value in self.edges.items()
+            EdgeBlock(source=pair[0], target=pair[1], weight=normed(value, norm, _of(threshold, pair)).T.contiguous())
+            for pair, value in self.edges.items()
         ]
         labels = {
             layer: tuple(f"{layer} {unit + 1}" for unit in range(len(self.lambdas[layer]))) for layer in self.layers
@@ -140,6 +142,10 @@ def normed(edges: Float[Tensor, "r_out r_in"], norm: str, threshold: float | Non
     if norm == "log":
         return torch.where(shown > 0, (edges / max(least, torch.finfo(edges.dtype).tiny)).log10(), shown)
     return shown
+
+
+def _of(threshold: float | Mapping[tuple[str, str], float] | None, pair: tuple[str, str]) -> float | None:
+    return threshold.get(pair) if isinstance(threshold, Mapping) else threshold
 
 
 def _placed(featurizer: Any, layer: str) -> Any:

@@ -21,14 +21,8 @@ NOT_WEIGHTS = ("blocks.0.attn.mask", "blocks.0.attn.IGNORE")
 
 
 class ModularAddition(nn.Module):
-    """(batch, 3) tokens `x, y, =` to (batch, vocabulary) scores of the sum.
-
-    Args:
-        modulus: p; the vocabulary is p + 1, the last token is `=`.
-        width: Of the stream.
-        heads: Number of attention heads.
-        head_width: Width of one.
-        neurons: Of the MLP.
+    """(batch, 3) tokens `x, y, =` to (batch, vocabulary) scores of the sum modulo p; the vocabulary is p + 1, its last
+    token is `=`.
 
     Example:
         >>> model = ModularAddition(modulus=7, width=8, heads=2, head_width=4, neurons=16)
