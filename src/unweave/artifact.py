@@ -93,6 +93,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "layer_rank": "unweave.interaction.basis:LayerRank",
         "node_ablation": "unweave.interaction.ablation:NodeAblation",
         "edge_ablation": "unweave.interaction.edge_ablation:EdgeAblation",
+        "basis_run": "unweave.interaction.measuring:BasisRun",
         "modules": "unweave.interaction.modules:Modules",
         "ablation_point": "unweave.interaction.ablation:Point",
         "compound": "unweave.probing.compound:Compound",

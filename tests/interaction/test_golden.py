@@ -15,7 +15,7 @@ from unweave.interaction.ablation import ablate_nodes
 from unweave.interaction.builders import mlp, modadd
 from unweave.interaction.edge_ablation import ablate_edges
 from unweave.interaction.fit import fit
-from unweave.interaction.modadd_run import run
+from unweave.interaction.measuring import measure_modadd
 from unweave.interaction.stream import Stream
 from unweave.models.checkpoints import read_state
 from unweave.models.modadd import modadd_pairs, modadd_targets
@@ -152,7 +152,7 @@ def test_ablations_of_the_stored_bases_are_the_stored_ones(data, basis, seed):
 
 def test_edges_needed_from_scratch(lib):
     """133, 82 and 633 by our own fit; PCA 163, 114 and 682: its first layer moves with the cut (specs/lib.md)."""
-    found = run(lib.sections).facts()
+    found = measure_modadd(lib.sections).facts()
     assert found["edges_required"] == pytest.approx({"ln1.0": 133, "ln2.0": 82, "unembed": 633}, abs=1)
     assert found["accuracy"] == pytest.approx(0.9995525, abs=1e-7)
     assert [len(one) for one in found["node_ablation"].values()] == [48, 48, 48]

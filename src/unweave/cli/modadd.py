@@ -43,16 +43,23 @@ def modadd(
     from unweave.cli.numbers import without_nan
     from unweave.cli.progress import listener
     from unweave.interaction.builders import modadd as build
-    from unweave.interaction.modadd_run import run
+    from unweave.interaction.measuring import measure_modadd
     from unweave.models.checkpoints import read_state
     from unweave.models.loading import load_model
 
     start = time.perf_counter()
     sections = build(load_model("zoo:modadd") if checkpoint is None else read_state(checkpoint))
-    options = {"basis": basis, "sources": sources, "abs_threshold": abs_threshold, "seed": seed}
-    found = run(sections, options, progress=listener(quiet=quiet))
+    found = measure_modadd(
+        sections,
+        basis=basis,
+        model="zoo:modadd" if checkpoint is None else checkpoint.stem,
+        seed=seed,
+        null=0 if json else 100,
+        options={"sources": sources, "abs_threshold": abs_threshold},
+        progress=listener(quiet=quiet),
+    )
     if out is not None:
-        save(found.result, out)
+        save(found, out)
     facts = {**found.facts(), "seconds": round(time.perf_counter() - start, 3), "peak_mb": _peak_mb()}
     if json:
         typer.echo(jsonlib.dumps(without_nan(facts)))

@@ -20,6 +20,10 @@ from unweave.interaction.labels import fourier_terms as fourier_terms
 from unweave.interaction.labels import label as label
 from unweave.interaction.labels import labelled as labelled
 from unweave.interaction.labels import top_inputs as top_inputs
+from unweave.interaction.measuring import BasisRun as BasisRun
+from unweave.interaction.measuring import compare as compare
+from unweave.interaction.measuring import measure as measure
+from unweave.interaction.measuring import measure_modadd as measure_modadd
 from unweave.interaction.modules import Modules as Modules
 from unweave.interaction.modules import modules as modules
 from unweave.interaction.result import InteractionResult as InteractionResult

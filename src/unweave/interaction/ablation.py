@@ -7,7 +7,7 @@ out comes back at once: from the kept rank on, the model is as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,7 @@ def ablate_nodes(
     schedule: Any = "exponential",
     score: str = "accuracy",
     tolerance: float = 0.001,
+    head: Callable[[Tensor], Tensor] | None = None,
     batch: int = 2048,
     workers: int | None = None,
 ) -> list[NodeAblation]:
@@ -91,6 +92,7 @@ def ablate_nodes(
         schedule: `exponential`, `linear`, `bisect`, or the numbers themselves; all count the constant.
         score: `accuracy`, or `loss` in nats.
         tolerance: How far from the model's own score is close enough.
+        head: The chain's last rows -> outputs, where the chain ends before them.
         batch: Inputs computed at once.
         workers: Layers at once; None takes the processors.
 
@@ -115,7 +117,9 @@ def ablate_nodes(
     wanted = _check(result, sections, layers, score, inputs, targets)
     if isinstance(schedule, str) and schedule not in SCHEDULES:
         raise unknown_name("schedule", schedule, SCHEDULES)
-    scorer = Scorer(sections=tuple(sections), inputs=inputs, targets=torch.as_tensor(targets), score=score, batch=batch)
+    scorer = Scorer(
+        sections=tuple(sections), inputs=inputs, targets=torch.as_tensor(targets), score=score, batch=batch, head=head
+    )
 
     def one(layer: str) -> NodeAblation:
         return _nodes(result, scorer, layer, schedule, tolerance)
@@ -132,6 +136,8 @@ class Scorer:
     targets: Tensor
     score: str
     batch: int
+    head: Callable[[Tensor], Tensor] | None = None
+    """Last rows -> outputs; None where the last rows are the outputs."""
 
     def batches(self, number: int) -> Iterator[tuple[list[Local], Tensor]]:
         """The sections from a layer on at each batch, in float32 where all have closed forms, with the targets."""
@@ -151,7 +157,12 @@ class Scorer:
         with torch.no_grad():
             for one in found:
                 x = one.function(x)
-        return x
+        return self.outputs(x)
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """The outputs from the chain's last rows."""
+        with torch.no_grad():
+            return x if self.head is None else self.head(x)
 
     def right(self, outputs: Tensor, targets: Tensor) -> np.ndarray:
         """The score of each input, the mean over its positions."""
@@ -192,7 +203,7 @@ def envelope(passes: dict[int, bool]) -> int | None:
 
 
 def _nodes(result: InteractionResult, scorer: Scorer, layer: str, schedule: Any, tolerance: float) -> NodeAblation:
-    featurizer = affine_basis(result, layer)
+    featurizer = by_importance(result, layer)
     width = featurizer.width + 1
     number = result.layers.index(layer)
     each: dict[int, list[np.ndarray]] = {}
@@ -245,6 +256,15 @@ def _kept_outputs(
             current = current + z[..., done : number - 1] @ write[done : number - 1]
             done = number - 1
         yield number, scorer.rest(found, current)
+
+
+def by_importance(result: InteractionResult, layer: str) -> AffineFeaturizer:
+    """The basis of a layer with its most important coordinate first; fitted bases are in their own order."""
+    featurizer = affine_basis(result, layer)
+    if result.config.basis in ("lib", "pca", "global") and layer not in result.config.given:
+        return featurizer
+    order = result.lambdas[layer].argsort(descending=True)
+    return AffineFeaturizer(read=featurizer.read[:, order], write=featurizer.write[order], origin=featurizer.origin)
 
 
 def affine_basis(result: InteractionResult, layer: str) -> AffineFeaturizer:

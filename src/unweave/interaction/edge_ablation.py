@@ -8,7 +8,7 @@ given beside it, with an interval from resampled inputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -81,6 +81,7 @@ def ablate_edges(
     tolerance: float = 0.001,
     envelope: bool = True,
     score: str = "accuracy",
+    head: Callable[[Tensor], Tensor] | None = None,
     batch: int = 4096,
     seed: int = 0,
     workers: int | None = None,
@@ -97,6 +98,7 @@ def ablate_edges(
         tolerance: How far from the model's own score is close enough.
         envelope: Whether a grid of numbers around the crossing is tried too.
         score: `accuracy`, or `loss` in nats.
+        head: The chain's last rows -> outputs, where the chain ends before them.
         batch: Inputs computed at once.
         seed: Of the resampling.
         workers: Layers at once; None takes the processors.
@@ -124,7 +126,9 @@ def ablate_edges(
         raise InputError("the result has no edges: fit with edges='squared'")
     if isinstance(schedule, str) and schedule != "bisect":
         raise InputError(f"schedule is {schedule!r}: 'bisect', or numbers of edges")
-    scorer = Scorer(sections=tuple(sections), inputs=inputs, targets=torch.as_tensor(targets), score=score, batch=batch)
+    scorer = Scorer(
+        sections=tuple(sections), inputs=inputs, targets=torch.as_tensor(targets), score=score, batch=batch, head=head
+    )
 
     def one(layer: str) -> EdgeAblation:
         trials = _Trials(result=result, scorer=scorer, layer=layer, tolerance=tolerance)

@@ -81,7 +81,7 @@ class InteractionResult:
         Args:
             norm: `none`, `sqrt`, `share` (of all edges between two layers), `max` (of the largest), or `log`:
                 `log10(edge / threshold)`, 0 below it.
-            threshold: Edges not above it are 0, one number or one for each pair of layers (`kept_thresholds` gives those
+            threshold: Edges not above it are 0, one number or one a pair of layers (`kept_thresholds` gives those
                 that the model needs); None keeps all, and for `log` those above 1e-6 of the largest of their layers.
 
         Raises:
