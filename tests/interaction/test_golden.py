@@ -15,8 +15,9 @@ from unweave.interaction.ablation import ablate_nodes
 from unweave.interaction.builders import mlp, modadd
 from unweave.interaction.edge_ablation import ablate_edges
 from unweave.interaction.fit import fit
-from unweave.interaction.measuring import measure_modadd
+from unweave.interaction.measuring import measure_subject
 from unweave.interaction.stream import Stream
+from unweave.interaction.subjects import modadd_subject
 from unweave.models.checkpoints import read_state
 from unweave.models.modadd import modadd_pairs, modadd_targets
 
@@ -29,7 +30,8 @@ class Stored:
     """A checkpoint, its sections, and the authors' files about it."""
 
     def __init__(self, data, basis, seed):
-        self.sections = modadd(read_state(data / f"lib/checkpoints/modadd_seed{seed}.pt"))
+        self.state = read_state(data / f"lib/checkpoints/modadd_seed{seed}.pt")
+        self.sections = modadd(self.state)
         results = data / "lib/results"
         name = f"{basis}_seed{seed}"
         self.graph = torch.load(results / f"{name}_graph.pt", weights_only=True, map_location="cpu")
@@ -152,7 +154,7 @@ def test_ablations_of_the_stored_bases_are_the_stored_ones(data, basis, seed):
 
 def test_edges_needed_from_scratch(lib):
     """133, 82 and 633 by our own fit; PCA 163, 114 and 682: its first layer moves with the cut (specs/lib.md)."""
-    found = measure_modadd(lib.sections).facts()
+    found = measure_subject(modadd_subject(lib.state)).facts()
     assert found["edges_required"] == pytest.approx({"ln1.0": 133, "ln2.0": 82, "unembed": 633}, abs=1)
     assert found["accuracy"] == pytest.approx(0.9995525, abs=1e-7)
     assert [len(one) for one in found["node_ablation"].values()] == [48, 48, 48]

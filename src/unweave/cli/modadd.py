@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -40,19 +40,19 @@ def modadd(
 ) -> None:
     """Placeholder, replaced by HELP."""
     from unweave.artifact import save
+    from unweave.cli.lib_tables import peak_mb, show_run
     from unweave.cli.numbers import without_nan
     from unweave.cli.progress import listener
-    from unweave.interaction.builders import modadd as build
-    from unweave.interaction.measuring import measure_modadd
+    from unweave.interaction.measuring import measure_subject
+    from unweave.interaction.subjects import modadd_subject
     from unweave.models.checkpoints import read_state
     from unweave.models.loading import load_model
 
     start = time.perf_counter()
-    sections = build(load_model("zoo:modadd") if checkpoint is None else read_state(checkpoint))
-    found = measure_modadd(
-        sections,
+    source = load_model("zoo:modadd") if checkpoint is None else read_state(checkpoint)
+    found = measure_subject(
+        modadd_subject(source, "zoo:modadd" if checkpoint is None else checkpoint.stem),
         basis=basis,
-        model="zoo:modadd" if checkpoint is None else checkpoint.stem,
         seed=seed,
         null=0 if json else 100,
         options={"sources": sources, "abs_threshold": abs_threshold},
@@ -60,45 +60,14 @@ def modadd(
     )
     if out is not None:
         save(found, out)
-    facts = {**found.facts(), "seconds": round(time.perf_counter() - start, 3), "peak_mb": _peak_mb()}
+    facts = {**found.facts(), "seconds": round(time.perf_counter() - start, 3), "peak_mb": peak_mb()}
     if json:
         typer.echo(jsonlib.dumps(without_nan(facts)))
         return
-    _show(facts, found)
+    show_run(found)
+    typer.echo(f"{facts['seconds']} s, {facts['peak_mb']} MB")
     if out is not None:
         typer.echo(f"result: {out}")
 
 
 modadd.__doc__ = HELP
-
-
-def _peak_mb() -> float | None:
-    """Largest memory of this process; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
-
-
-def _show(facts: dict[str, Any], found: Any) -> None:
-    from unweave.cli.tables import show
-
-    rows = [
-        [
-            edges.layer,
-            str(facts["dims"][edges.layer]),
-            "" if nodes.needed is None else str(nodes.needed),
-            "" if edges.needed is None else str(edges.needed),
-            "" if edges.envelope is None else str(edges.envelope),
-            f"{edges.envelope_low}..{edges.envelope_high}",
-            f"{facts['lambdas'][edges.layer][0]:.4g}",
-        ]
-        for edges, nodes in zip(found.edges, found.nodes, strict=True)
-    ]
-    columns = ["layer", "dims", "directions needed", "edges needed", "envelope", "95 %", "largest importance"]
-    show(f"Accuracy {facts['accuracy']:.4f}; needed to keep it within 0.001", columns, rows)
-    typer.echo(f"{facts['seconds']} s, {facts['peak_mb']} MB")

@@ -23,8 +23,14 @@ from unweave.interaction.labels import top_inputs as top_inputs
 from unweave.interaction.measuring import BasisRun as BasisRun
 from unweave.interaction.measuring import compare as compare
 from unweave.interaction.measuring import measure as measure
-from unweave.interaction.measuring import measure_modadd as measure_modadd
+from unweave.interaction.measuring import measure_subject as measure_subject
 from unweave.interaction.modules import Modules as Modules
 from unweave.interaction.modules import modules as modules
 from unweave.interaction.result import InteractionResult as InteractionResult
 from unweave.interaction.sparsity import sparsity as sparsity
+from unweave.interaction.subjects import Subject as Subject
+from unweave.interaction.subjects import digits_subject as digits_subject
+from unweave.interaction.subjects import language_subject as language_subject
+from unweave.interaction.subjects import logit_readout as logit_readout
+from unweave.interaction.subjects import modadd_subject as modadd_subject
+from unweave.interaction.subjects import perceptron_subject as perceptron_subject

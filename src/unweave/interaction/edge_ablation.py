@@ -226,6 +226,7 @@ def _edges(trials: _Trials, schedule: Any, *, seed: int, grid: bool) -> EdgeAbla
     total = trials.total
     if schedule == "bisect":
         needed = schedules.bisect(total, trials.passes)
+        trials.run(total)  # one mask for all outputs: cheap, and the end of every envelope
         if grid and needed is not None:
             for share in GRID:
                 trials.run(min(max(round(share * needed), 1), total))

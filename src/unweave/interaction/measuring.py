@@ -1,4 +1,4 @@
-"""What a basis is worth: fitted on some inputs, ablated on others, its graph cut into modules; and several side by side.
+"""What a basis is worth: fitted on some inputs, ablated on others, its graph cut into modules; several side by side.
 
 A basis alone says nothing: the same numbers for principal components, neurons and random rotations stand beside it,
 over seeds where there is chance in them.
@@ -7,7 +7,7 @@ over seeds where there is chance in them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ from unweave.interaction.edge_ablation import EdgeAblation, ablate_edges, kept_t
 from unweave.interaction.fit import fit
 from unweave.interaction.modules import Modules, modules
 from unweave.interaction.result import InteractionResult
+from unweave.interaction.subjects import Subject
 from unweave.log import SILENT, Progress
-from unweave.models.modadd import modadd_pairs, modadd_targets
 from unweave.models.sections import Section
 
 
@@ -55,6 +55,7 @@ class BasisRun:
 
     def table(self) -> list[dict[str, Any]]:
         """One dictionary a layer."""
+        edges = {one.layer: one for one in self.edges}
         gini = {row["source"]: row["gini"] for row in self.result.sparsity()}
         return [
             {
@@ -64,10 +65,10 @@ class BasisRun:
                 "layer": nodes.layer,
                 "kept": 1 + len(self.result.lambdas[nodes.layer]),
                 "nodes needed": nodes.needed,
-                "edges needed": edges.needed,
-                "envelope": edges.envelope,
-                "low": edges.envelope_low,
-                "high": edges.envelope_high,
+                "edges needed": edges[nodes.layer].needed if edges else None,
+                "envelope": edges[nodes.layer].envelope if edges else None,
+                "low": edges[nodes.layer].envelope_low if edges else None,
+                "high": edges[nodes.layer].envelope_high if edges else None,
                 "gini": gini.get(nodes.layer),
                 "projected": self.projected.score,
                 "base": nodes.base.score,
@@ -75,7 +76,7 @@ class BasisRun:
                 "rewired": None if self.modules is None or not self.modules.null else float(np.mean(self.modules.null)),
                 "p": None if self.modules is None else self.modules.p_value,
             }
-            for nodes, edges in zip(self.nodes, self.edges, strict=True)
+            for nodes in self.nodes
         ]
 
     def __repr__(self) -> str:
@@ -97,6 +98,7 @@ def measure(
     tolerance: float = 0.001,
     head: Callable[[Tensor], Tensor] | None = None,
     null: int = 100,
+    with_edges: bool = True,
     options: Mapping[str, Any] | None = None,
     progress: Progress = SILENT,
 ) -> BasisRun:
@@ -114,6 +116,7 @@ def measure(
         tolerance: How far from the model's own score is close enough.
         head: The chain's last rows -> outputs, where the chain ends before them.
         null: Rewired graphs that the modules are compared with; 0 leaves modules out.
+        with_edges: Whether edges are ablated; a section without a closed form runs once a coordinate for that.
         options: More options of `fit`.
         progress: Who listens.
 
@@ -127,10 +130,12 @@ def measure(
     result = fit(sections, inputs, basis=basis, seed=seed, progress=progress, **(options or {}))
     with progress.task("node ablation", None, "layer"):
         nodes = ablate_nodes(result, sections, held_out, targets, score=score, tolerance=tolerance, head=head)
-    with progress.task("edge ablation", None, "layer"):
-        edges = ablate_edges(
-            result, sections, held_out, targets, score=score, tolerance=tolerance, seed=seed, head=head
-        )
+    edges: list[EdgeAblation] = []
+    if with_edges:
+        with progress.task("edge ablation", None, "layer"):
+            edges = ablate_edges(
+                result, sections, held_out, targets, score=score, tolerance=tolerance, seed=seed, head=head
+            )
     scorer = Scorer(
         sections=tuple(sections), inputs=held_out, targets=torch.as_tensor(targets), score=score, batch=2048, head=head
     )
@@ -146,44 +151,48 @@ def measure(
     )
 
 
-def measure_modadd(
-    sections: Sequence[Section], *, basis: Any = "lib", model: str = "modadd", seed: int = 0, null: int = 0,
+def measure_subject(
+    subject: Subject, *, basis: Any = "lib", seed: int = 0, null: int = 0, with_edges: bool = True,
     options: Mapping[str, Any] | None = None, progress: Progress = SILENT,
 ) -> BasisRun:  # fmt: skip
-    """`measure` on modular addition: fitted on the training pairs, scored on the held-out ones.
+    """`measure` on a model with its data.
 
     Args:
-        sections: As `modadd` builds them.
-        basis: As in `fit`.
-        model: What to call the model.
+        subject: The model and its data.
+        basis: A name, as in `fit`.
         seed: Of everything random.
         null: Rewired graphs that the modules are compared with; 0 leaves modules out.
+        with_edges: Whether edges are ablated.
         options: More options of `fit`.
         progress: Who listens.
 
-    Raises:
-        InputError: Sections of another model.
-
     Source:
-        arXiv 2405.10928, modular addition; specs/lib.md 7.1.
+        arXiv 2405.10928, experiments; specs/lib.md 7.
 
     Example:
-        >>> from unweave.interaction.builders import modadd
+        >>> from unweave.interaction.subjects import modadd_subject
         >>> from unweave.models.modadd import ModularAddition
         >>> small = ModularAddition(modulus=7, width=6, heads=2, head_width=3, neurons=8)
-        >>> found = measure_modadd(modadd(small)).facts()
+        >>> found = measure_subject(modadd_subject(small)).facts()
         >>> list(found), list(found["dims"])
         (['dims', 'lambdas', 'edges_required', 'node_ablation', 'accuracy'], ['ln1.0', 'ln2.0', 'unembed'])
     """
-    first = sections[0]
-    if len(sections) != 3 or first.site_in != ("ln1.0",):
-        raise InputError(f"the sections go from {first.name}: give those of interaction.modadd(state_dict)")
-    modulus = sections[-1].d_out - 1
-    training, test = modadd_pairs(modulus)
-    return measure(
-        sections, training, test, modadd_targets(test, modulus), basis=basis, model=model, seed=seed, null=null,
+    made: Any = basis
+    if subject.given and basis != "lib":
+        made = _with_given(subject, basis, seed)
+    found = measure(
+        subject.sections, subject.inputs, subject.held_out, subject.targets,
+        basis=subject.given if subject.given and basis == "lib" else made, model=subject.name, seed=seed,
+        score=subject.score, tolerance=subject.tolerance, head=subject.head, null=null, with_edges=with_edges,
         options=options, progress=progress,
     )  # fmt: skip
+    return replace(found, basis=basis)
+
+
+def _with_given(subject: Subject, basis: str, seed: int) -> dict[str, Any]:
+    """A basis without a gradient step, with the last layer's as it is given."""
+    plain = fit(subject.sections, subject.inputs, basis=basis, edges="none", seed=seed)
+    return {**plain.bases, **subject.given}
 
 
 def compare(runs: Sequence[BasisRun]) -> list[dict[str, Any]]:
@@ -267,7 +276,7 @@ def _total(run: BasisRun) -> float | None:
 
 def _sum(values: Sequence[int | None]) -> float | None:
     known = [one for one in values if one is not None]
-    return float(sum(known)) if len(known) == len(values) else None
+    return float(sum(known)) if known and len(known) == len(values) else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
