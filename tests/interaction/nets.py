@@ -9,7 +9,8 @@ import torch
 from unweave.features.affine import AffineFeaturizer
 from unweave.interaction.attention import Attention
 from unweave.interaction.builders import mlp, sections_of
-from unweave.interaction.forms import Linear, Mlp, Norm
+from unweave.interaction.forms import Linear, Norm
+from unweave.interaction.perceptron import Mlp
 
 
 def draw(*shape, seed=0):
@@ -25,11 +26,11 @@ def attention(width=6, heads=2, size=3, *, last=True, skip=True, seed=0):
     )  # fmt: skip
 
 
-def block(width=6, neurons=9, act="relu", *, skip=True, gated=False, seed=0):
+def block(width=6, neurons=9, act="relu", *, skip=True, gated=False, norm=None, seed=0):
     return Mlp(
         w_in=draw(width, neurons, seed=seed), b_in=draw(neurons, seed=seed), w_out=draw(neurons, width, seed=seed + 1),
         b_out=draw(width, seed=seed), act=act, skip=skip, w_up=draw(width, neurons, seed=seed + 2) if gated else None,
-        b_up=draw(neurons, seed=seed + 3) if gated else None,
+        b_up=draw(neurons, seed=seed + 3) if gated else None, norm=norm,
     )  # fmt: skip
 
 
@@ -37,6 +38,11 @@ FORMS = {
     "linear": Linear(weight=draw(6, 4), bias=draw(4)),
     "norm": Norm(weight=draw(6), bias=draw(6, seed=1)),
     "root mean square": Norm(weight=draw(6), bias=draw(6, seed=1), centred=False),
+    "MLP behind a norm": block(act="gelu", norm=Norm(weight=draw(6), bias=draw(6, seed=1))),
+    "gated MLP behind a root mean square": block(
+        act="silu", gated=True, norm=Norm(weight=draw(6), bias=torch.zeros(6).double(), centred=False)
+    ),
+    "MLP behind a norm without skip": block(skip=False, norm=Norm(weight=draw(6), bias=draw(6, seed=1))),
     "gated": block(gated=True, act="silu"),
     "gated without skip": block(gated=True, act="gelu", skip=False),
     **{f"attention last={last} skip={skip}": attention(last=last, skip=skip) for last in (True, False)

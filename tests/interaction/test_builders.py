@@ -124,3 +124,31 @@ def test_a_section_that_is_not_the_model_is_caught(adder):
     wrong = replace(section, function=lambda x, _context: section.form.forward(x) + 1)
     with pytest.raises(UnweaveError, match="misses something"):
         wrong.check(modadd_pairs(7)[0])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_transformers_get_closed_forms_of_mlp_norm_and_head(name):
+    model, tokens = tiny.model_of(name), tiny.ids_of(4, 6)
+    layers = ["blocks.0.resid_pre", "blocks.0.resid_mid", "blocks.0.resid_post", "blocks.1.resid_mid"]
+    kinds = [one.kind for one in chain(model, layers, probe=tokens)]
+    assert [kinds[1], kinds[0] != "mlp", kinds[2] != "mlp"] == ["mlp", True, True]
+    last = chain(model, ["blocks.1.resid_mid", "blocks.1.resid_post", "final_norm", "logits"], probe=tokens)
+    assert [one.kind for one in last] == ["mlp", "norm", "linear"]
+    closed = fit(last, tokens, matmul="float64")
+    from dataclasses import replace
+
+    slow = fit([replace(one, form=None) for one in last], tokens)
+    for layer in closed.layers[:-1]:
+        top = 5
+        assert torch.allclose(closed.lambdas[layer][:top], slow.lambdas[layer][:top], rtol=1e-6)
+    for pair, edges in closed.edges.items():
+        size = [min(20, n) for n in edges.shape]
+        assert torch.allclose(edges.diagonal()[:5], slow.edges[pair].diagonal()[:5], rtol=1e-5), (pair, size)
+
+
+def test_a_block_that_does_more_than_its_weights_say_is_left_to_derivatives():
+    model = tiny.model_of("llama")
+    block = model.module.model.layers[0].mlp
+    block.act_fn = nn.Tanh()  # the configuration says otherwise
+    (section,) = chain(model, ["blocks.0.resid_mid", "blocks.0.resid_post"], probe=tiny.ids_of(2, 4))
+    assert section.form is None

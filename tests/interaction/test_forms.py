@@ -5,7 +5,8 @@ import torch
 
 from interaction.nets import FORMS, affine, attention, close, draw, jacobian
 from unweave.errors import UnknownName
-from unweave.interaction.forms import Form, Mlp
+from unweave.interaction.forms import Form
+from unweave.interaction.perceptron import Mlp
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -13,6 +13,7 @@ from unweave.interaction.edge_ablation import kept_thresholds as kept_thresholds
 from unweave.interaction.export import graph_json as graph_json
 from unweave.interaction.export import write_graphml as write_graphml
 from unweave.interaction.export import write_json as write_json
+from unweave.interaction.figure import graph_columns as graph_columns
 from unweave.interaction.fit import fit as fit
 from unweave.interaction.labels import coordinates as coordinates
 from unweave.interaction.labels import fourier_labels as fourier_labels

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from unweave.errors import InputError, unknown_name
 from unweave.interaction.attention import Attention
-from unweave.interaction.forms import Form, Linear, Mlp
+from unweave.interaction.forms import Form, Linear
+from unweave.interaction.perceptron import Mlp
 from unweave.interaction.stream import as_rows
+from unweave.interaction.weights import form_of
 from unweave.models.loading import load_model
 from unweave.models.modadd import ModularAddition, modadd_from
 from unweave.models.model import Model
@@ -232,20 +234,21 @@ def _usual_layers(model: Model, granularity: str) -> list[Any]:
 
 
 def _with_form(model: Model, section: Section) -> Section:
-    """The section with its weights, where it is a linear map or one hidden layer of a plain module."""
-    if model.family is not None:
-        return section
-    parts = modules_between(model.module, section.site_in[0], section.site_out[0])
-    form = _form_of(parts)
+    """The section with its weights, where its kind has a closed form; else cast to the model's precision."""
     dtype = _dtype_of(model.module)
-    if form is None or (dtype != torch.float64 and _is_wide(parts)):
+    if model.family is not None:
+        form = form_of(model, section)
+    else:
+        parts = modules_between(model.module, section.site_in[0], section.site_out[0])
+        form = None if dtype != torch.float64 and _is_wide(parts) else _form_of(parts)
+    if form is None:
         return replace(section, function=lambda x, context: section.function(x.to(dtype), context))
     return replace(
         section,
         kind=type(form).__name__.lower(),
         form=form,
         mixes=False,
-        inputs=lambda inputs: (as_rows(section.inputs(inputs)[0]).double(), None),
+        inputs=lambda inputs: (as_rows(section.inputs(inputs)[0]).double(), {}),
         outputs=lambda inputs: as_rows(section.outputs(inputs)),
         function=lambda x, _context: form.forward(x),
     )

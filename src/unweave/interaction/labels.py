@@ -148,7 +148,7 @@ def fourier_terms(values: Float[Tensor, "p p"]) -> list[tuple[str, float]]:
     kept = sorted(((name, share) for name, share in terms.items() if share >= LEAST), key=lambda one: -one[1])
     found, covered = [], 0.0
     for name, share in kept[:MOST]:
-        found.append((name, round(share, 6)))
+        found.append((name, round(float(share), 6)))
         covered += share
         if covered >= COVERED:
             break

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from unweave.features.affine import AffineFeaturizer
 from unweave.interaction.attention import Attention
-from unweave.interaction.forms import ACTIVATIONS, Linear, Mlp
+from unweave.interaction.forms import ACTIVATIONS, Linear
+from unweave.interaction.perceptron import Mlp
 from unweave.interaction.stream import Local
 from unweave.models.sections import Section
 
@@ -71,7 +72,7 @@ def masked(
 def _runner(section: Section, local: Local, z: Tensor, source: AffineFeaturizer) -> Callable[[Tensor, Tensor], Tensor]:
     """(kept coordinates, columns to read at the end) -> values; one row where nothing is kept."""
     form: Any = section.form
-    if isinstance(form, Mlp) and form.w_up is None:
+    if isinstance(form, Mlp) and form.w_up is None and form.norm is None:
         return _mlp(form, z, source)
     if isinstance(form, Attention):
         rows, index = _distinct(local.x)

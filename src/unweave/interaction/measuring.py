@@ -152,7 +152,12 @@ def measure(
 
 
 def measure_subject(
-    subject: Subject, *, basis: Any = "lib", seed: int = 0, null: int = 0, with_edges: bool = True,
+    subject: Subject,
+    *,
+    basis: Any = "lib",
+    seed: int = 0,
+    null: int = 0,
+    with_edges: bool = True,
     options: Mapping[str, Any] | None = None, progress: Progress = SILENT,
 ) -> BasisRun:  # fmt: skip
     """`measure` on a model with its data.
