@@ -99,6 +99,7 @@ def measure(
     head: Callable[[Tensor], Tensor] | None = None,
     null: int = 100,
     with_edges: bool = True,
+    schedule: Any = "exponential",
     options: Mapping[str, Any] | None = None,
     progress: Progress = SILENT,
 ) -> BasisRun:
@@ -117,6 +118,7 @@ def measure(
         head: The chain's last rows -> outputs, where the chain ends before them.
         null: Rewired graphs that the modules are compared with; 0 leaves modules out.
         with_edges: Whether edges are ablated; a section without a closed form runs once a coordinate for that.
+        schedule: Numbers of nodes that are tried, as in `ablate_nodes`.
         options: More options of `fit`.
         progress: Who listens.
 
@@ -129,7 +131,9 @@ def measure(
     """
     result = fit(sections, inputs, basis=basis, seed=seed, progress=progress, **(options or {}))
     with progress.task("node ablation", None, "layer"):
-        nodes = ablate_nodes(result, sections, held_out, targets, score=score, tolerance=tolerance, head=head)
+        nodes = ablate_nodes(
+            result, sections, held_out, targets, schedule=schedule, score=score, tolerance=tolerance, head=head
+        )
     edges: list[EdgeAblation] = []
     if with_edges:
         with progress.task("edge ablation", None, "layer"):
@@ -158,6 +162,7 @@ def measure_subject(
     seed: int = 0,
     null: int = 0,
     with_edges: bool = True,
+    schedule: Any = "exponential",
     options: Mapping[str, Any] | None = None, progress: Progress = SILENT,
 ) -> BasisRun:  # fmt: skip
     """`measure` on a model with its data.
@@ -168,6 +173,7 @@ def measure_subject(
         seed: Of everything random.
         null: Rewired graphs that the modules are compared with; 0 leaves modules out.
         with_edges: Whether edges are ablated.
+        schedule: Numbers of nodes that are tried, as in `ablate_nodes`.
         options: More options of `fit`.
         progress: Who listens.
 
@@ -189,7 +195,7 @@ def measure_subject(
         subject.sections, subject.inputs, subject.held_out, subject.targets,
         basis=subject.given if subject.given and basis == "lib" else made, model=subject.name, seed=seed,
         score=subject.score, tolerance=subject.tolerance, head=subject.head, null=null, with_edges=with_edges,
-        options=options, progress=progress,
+        schedule=schedule, options=options, progress=progress,
     )  # fmt: skip
     return replace(found, basis=basis)
 

@@ -22,6 +22,8 @@ from unweave.models.points import blocks_of, unembedding
 from unweave.models.sections import Section
 from unweave.tensors.linalg import symmetric_eigen
 
+EACH = 4
+"""Most windows of one document: many documents say more than a long one."""
 SHARE = 0.5
 """Of the documents that is fitted on."""
 
@@ -152,7 +154,7 @@ def windows_of(model: Model, texts: Iterable[str], length: int, *, most: int) ->
         if not text.strip():
             continue
         ids = model.tokenize([text]).ids[0]
-        found += [ids[first : first + length] for first in range(0, len(ids) - length + 1, length)]
+        found += [ids[first : first + length] for first in range(0, len(ids) - length + 1, length)][:EACH]
         if len(found) >= most:
             break
     if len(found) < 2:

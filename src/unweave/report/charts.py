@@ -229,6 +229,7 @@ def _graph(figure: Figure) -> Any:
     names = figure.options.get("layers", "").split("|")
     places = [place for place in range(len(names)) if names[place]]
     axis = alt.Axis(
+        offset=14,
         values=places,
         labelExpr=f"{names}[datum.value]",
         title=None,

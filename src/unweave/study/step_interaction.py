@@ -27,7 +27,14 @@ def interaction_graph(work: Work) -> Found:
     """The MLP of the last block: fitted on half of the windows, scored on the other half."""
     subject = _subject(work)
     runs = [
-        measure_subject(subject, basis=basis, seed=work.config.seed, with_edges=False, options=_options(basis))
+        measure_subject(
+            subject,
+            basis=basis,
+            seed=work.config.seed,
+            with_edges=False,
+            schedule=_tried(subject.sections[0].d_in + 1),
+            options=_options(basis),
+        )
         for basis in ("lib", "pca", "random")
     ]
     lib = runs[0]
@@ -48,6 +55,12 @@ def interaction_graph(work: Work) -> Found:
         results={"bases": compare(runs), "layers": [row for run in runs for row in run.table()]},
         artifacts={"lib": lib},
     )
+
+
+def _tried(width: int) -> list[int]:
+    """Powers of two, and eighths of the width."""
+    powers = [2**power for power in range(width.bit_length())]
+    return sorted({*powers, *(round(width * part / 8) for part in range(1, 9))})
 
 
 def _options(basis: str) -> dict[str, Any]:
@@ -87,7 +100,7 @@ def _curves(runs: list[BasisRun], count: int, seed: int) -> Figure:
         caption="Next-token loss in nats on held-out windows, 95 % intervals over windows; n counts the constant."
         " Nothing was chosen on these windows.",
         data=data,
-        options={"x": "directions kept", "y": "nats a token", "x_scale": "log2"},
+        options={"x": "directions kept", "y": "nats a token"},
         n=count,
         seed=seed,
     )
