@@ -58,7 +58,7 @@ def test_a_language_model_says_its_plan_first(unweave, tmp_path):
     plan = done.document
     assert done.code == 0
     assert plan["sections"][-1] == "blocks.5.resid_post -> final_norm"
-    assert plan["inputs"] > 0 and plan["bytes"] > 0
+    assert min(plan["inputs"], plan["bytes"]) > 0
 
 
 @pytest.mark.parametrize(
