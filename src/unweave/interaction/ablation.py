@@ -25,6 +25,8 @@ from unweave.interaction.stream import Local, Stream, count_inputs, layer_names
 from unweave.models.sections import Section
 
 SCHEDULES = ("exponential", "linear", "bisect")
+NARROW = 64
+"""Chains up to this width are run in float64: time is no matter there, and small importances are no matter either."""
 SCORES = ("accuracy", "loss")
 """Share of the largest output that is the target; mean nats of the target."""
 
@@ -140,20 +142,26 @@ class Scorer:
     """Last rows -> outputs; None where the last rows are the outputs."""
 
     def batches(self, number: int) -> Iterator[tuple[list[Local], Tensor]]:
-        """The sections from a layer on at each batch, in float32 where all have closed forms, with the targets."""
+        """The sections from a layer on at each batch, with the targets."""
         stream = Stream(self.sections, self.inputs, self.batch)
-        closed = all(one.form is not None for one in self.sections[number:])
         first = 0
         for found in stream.each_batch():
             rows = found[number:]
-            if closed:
-                rows = [Local(x=one.x.float(), function=one.function) for one in rows]
             count = len(rows[0].x)
             yield rows, self.targets[first : first + count]
             first += count
 
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """What the sections run in: float32 where all have closed forms and one is wide, else their own precision."""
+        if any(one.form is None for one in self.sections):
+            return None
+        return torch.float64 if max(one.d_in for one in self.sections) <= NARROW else torch.float32
+
     def rest(self, found: Sequence[Local], x: Tensor) -> Tensor:
         """The outputs from rows at the start of these sections."""
+        own = found[0].x.dtype if found else x.dtype
+        x = x.to(own if self.dtype is None else self.dtype)
         with torch.no_grad():
             for one in found:
                 x = one.function(x)
@@ -242,7 +250,7 @@ def _kept_outputs(
     scorer: Scorer, found: Sequence[Local], featurizer: AffineFeaturizer, numbers: Sequence[int]
 ) -> Iterator[tuple[int, Tensor]]:
     """The outputs with the first n nodes alone, n rising: each adds its directions to what stands."""
-    x = found[0].x
+    x = found[0].x.double()  # an oblique basis loses in float32 what its small variances divide by
     origin, read, write = (one.to(x) for one in (featurizer.origin, featurizer.read, featurizer.write))
     z = (x - origin) @ read
     current, done = origin.expand_as(x).clone(), 0

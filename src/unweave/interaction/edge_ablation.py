@@ -189,8 +189,9 @@ class _Trials:
                 )
                 section = self.scorer.sections[self.number]
                 for rows, targets in self.scorer.batches(self.number):
-                    self.batches.append((rows, targets))
-                    self.outputs.append(masked(section, rows[0], source, target))
+                    start = rows[0] if self.scorer.dtype is None else rows[0].at(self.scorer.dtype)
+                    self.batches.append(([start, *rows[1:]], targets))
+                    self.outputs.append(masked(section, start, source, target))
             whole = [(self.scorer.rest(found, found[0].x), targets) for found, targets in self.batches]
             self.each[0] = np.concatenate([self.scorer.right(*one) for one in whole])
         return self.each[0]

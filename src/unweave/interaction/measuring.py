@@ -263,8 +263,8 @@ def _projected(result: InteractionResult, scorer: Scorer) -> Point:
         x = found[0].x
         with torch.no_grad():
             for one, basis in zip(found, bases, strict=True):
-                read, write, origin = (part.to(x) for part in (basis.read, basis.write, basis.origin))
-                x = one.function(origin + (x - origin) @ read @ write)
+                read, write, origin = (part.double() for part in (basis.read, basis.write, basis.origin))
+                x = one.function((origin + (x.double() - origin) @ read @ write).to(one.x.dtype))
         each.append(scorer.right(scorer.outputs(x), targets))
     return point(sum(basis.read.shape[1] for basis in bases), np.concatenate(each))
 

@@ -33,6 +33,10 @@ class Local:
     function: Callable[[Tensor], Tensor]
     """Rows at the start -> rows at the end."""
 
+    def at(self, dtype: torch.dtype) -> Local:
+        """The same with rows of another precision."""
+        return Local(x=self.x.to(dtype), function=self.function)
+
 
 class Stream:
     """The batches of the inputs at each node layer of a chain of sections."""
