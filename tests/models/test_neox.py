@@ -1,4 +1,4 @@
-"""GPT-NeoX: attention and MLP side by side, as in Pythia, or one behind the other; every site is what the model uses."""
+"""GPT-NeoX: attention and MLP side by side, as in Pythia, or one behind the other; sites are what the model uses."""
 
 import pytest
 import torch
