@@ -99,7 +99,7 @@ def _neox(*, parallel: bool) -> Family:
         mlp_matrix="mlp.dense_4h_to_h",
         neurons=_neox_neurons,
         mlp_inputs={"in": "mlp.dense_h_to_4h"},
-        head="embed_out",
+        head="lm_head",
         parallel=parallel,
         applies=lambda config: bool(config.use_parallel_residual) is parallel,
     )
