@@ -71,7 +71,8 @@ def write_graphml(graph: FeatureGraph, path: str | Path, *, above: float = 0.0, 
     """
     import networkx as nx
 
-    whole = nx.relabel_nodes(graph.to_networkx(above=above), lambda node: f"{node[0]}:{node[1]}")
+    plain = graph.to_networkx(above=above)
+    whole = nx.relabel_nodes(plain, {node: f"{node[0]}:{node[1]}" for node in plain.nodes})
     for number, members in enumerate(modules.members if modules else ()):
         for layer, unit in members:
             if f"{layer}:{unit}" in whole:

@@ -239,10 +239,11 @@ def _pulls(work: Work, number: int, bases: Mapping[str, LayerBasis]) -> Grouped:
 def _edges(work: Work, number: int, place: int, local: Local, source: Any, target: Any) -> Tensor:
     """Sum of squared attributions over a batch."""
     section, compute = work.stream.sections[number], work.compute
-    closed = section.form is not None and compute.integration == "gradient" and compute.edges == "squared"
-    if closed and not compute.fold_bias and _plain(source) and _plain(target):
+    form = section.form
+    closed = compute.integration == "gradient" and compute.edges == "squared" and not compute.fold_bias
+    if form is not None and closed and _plain(source) and _plain(target):
         dtype = torch.float32 if compute.matmul == "float32" else torch.float64
-        return section.form.edges(local.x, as_affine(source), as_affine(target), dtype)
+        return form.edges(local.x, as_affine(source), as_affine(target), dtype)
     signs = (compute.edge_sources, compute.seed * 4096 + place) if compute.edges == "stochastic" else None
     if compute.fold_bias:
         local, source = folded(section, local), with_constant(as_affine(source))
