@@ -23,6 +23,10 @@ COMMANDS = (
     ("probe",),
     ("probe", "sweep"),
     ("probe", "haystack"),
+    ("lib",),
+    ("lib", "fit"),
+    ("lib", "compare"),
+    ("lib", "modadd"),
     ("zoo",),
     ("zoo", "list"),
     ("zoo", "train"),
@@ -33,6 +37,8 @@ CONFIGS = (
     ("unweave.activations.haystack.inputs", "HaystackInputs", "key `inputs` of `HaystackConfig`"),
     ("unweave.probing.config", "ProbeConfig", "keyword arguments of `uw.probing.sweep` and `sweep_many`"),
     ("unweave.probing.evidence", "EvidenceConfig", "`options` of `uw.probing.evidence`"),
+    ("unweave.interaction.config", "BasisConfig", "keyword arguments of `uw.interaction.fit`: what the basis is"),
+    ("unweave.interaction.config", "ComputeConfig", "keyword arguments of `uw.interaction.fit`: how it is computed"),
     ("unweave.activations.collect", "CollectOptions", "keyword arguments of `uw.collect`"),
 )
 ERRORS = (

@@ -49,6 +49,15 @@ FIGURES = {
         },
         x="units", y="F1", x_scale="log2", y_domain="0,1", select="site", selected="blocks.1", control="shuffled",
     ),
+    "graph": figure(
+        "graph",
+        {
+            "what": ["node", "node", "edge"], "x": [0.0, 1.0, 0.0], "y": [0.0, 0.0, 0.0], "x2": [None, None, 1.0],
+            "y2": [None, None, 0.0], "value": [1.0, 0.5, 2.5], "module": ["0", "none", "0"],
+            "label": ["a 1", "b 1", "a 1 to b 1"],
+        },
+        layers="a|b", value="log10 of the edge", least="1",
+    ),
     "heatmap": figure(
         "heatmap",
         {

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import samples_interaction
 import samples_probing
 import unweave as uw
 from unweave.artifact import KINDS
@@ -104,6 +105,7 @@ CONFIG_VALUES: dict[str, dict[str, Any]] = {
         "random_weights": False,
         "margin": 0.2,
     },
+    **samples_interaction.CONFIG_VALUES,
     "EvidenceConfig": {"shuffles": 3, "rotations": 1, "tokens": False},
     "ProbeConfig": {"ks": [1, 3], "lam": 0.1, "selector": "mean_diff", "seed": 12345678901234567890},
     "Figure": FIGURE,
@@ -267,6 +269,7 @@ def artifacts() -> dict[str, Any]:
             seconds=2.0,
         ),
         **samples_probing.artifacts(),
+        **samples_interaction.artifacts(),
         "ablation": Ablation(
             name="n",
             basis="pca",

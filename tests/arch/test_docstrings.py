@@ -166,6 +166,15 @@ MADE_BY_VERBS = {
     "uw.evals.Context": "contexts", "uw.evals.NeuronCard": "neuron_card",
     "uw.probing.DenseProbe": "dense_probe", "uw.probing.Pruning": "prune", "uw.probing.ValueSweep": "sweep_values",
     "uw.probing.positions": "sweep_positions", "uw.probing.ClassSweep": "sweep", "uw.probing.Subset": "best_subset",
+    "uw.interaction.InteractionResult": "fit", "uw.interaction.NodeAblation": "ablate_nodes",
+    "uw.interaction.EdgeAblation": "ablate_edges", "uw.interaction.Modules": "modules",
+    "uw.interaction.coordinates": "label", "uw.interaction.digits_subject": "measure_subject",
+    "uw.interaction.fourier_labels": "fourier_terms", "uw.interaction.kept_thresholds": "ablate_edges",
+    "uw.interaction.labelled": "label", "uw.interaction.language_subject": "measure_subject",
+    "uw.interaction.logit_readout": "measure_subject", "uw.interaction.modadd_subject": "measure_subject",
+    "uw.interaction.perceptron_subject": "measure_subject", "uw.interaction.top_inputs": "label",
+    "uw.interaction.write_graphml": "graph_json", "uw.interaction.write_json": "graph_json",
+    "uw.interaction.BasisRun": "measure", "uw.interaction.Subject": "modadd_subject",
     "uw.evals.Effects": "effects_of", "uw.evals.PlainRun": "plain_run", "uw.load": "save",
 }  # fmt: skip
 """Exported names without an example of their own -> whose example shows them."""

@@ -12,6 +12,7 @@ from unweave.version import __version__
 COMMANDS = {
     "unweave": (), "study": ("study",), "collect": ("collect",), "report": ("report",), "zoo": ("zoo",),
     "probe": ("probe",), "probe sweep": ("probe", "sweep"), "probe haystack": ("probe", "haystack"),
+    "lib": ("lib",), "lib fit": ("lib", "fit"), "lib compare": ("lib", "compare"), "lib modadd": ("lib", "modadd"),
     "zoo list": ("zoo", "list"), "zoo train": ("zoo", "train"),
 }  # fmt: skip
 

@@ -25,6 +25,9 @@ def test_the_bundled_models_are_listed_with_both_losses(unweave):
         facts = zoo.facts(name)
         (line,) = [line for line in done.out.split("\n") if line.startswith(f"zoo:{name}")]
         assert f"{facts['parameters']:,} parameters" in line
+        if "test_accuracy" in facts:
+            assert f"{facts['test_accuracy']:.1%} right on {facts['test_inputs']:,} held-out inputs" in line
+            continue
         assert f"held-out loss {facts['loss_nats_a_token']:.3f} nats a token" in line
         assert f"(5-gram: {facts['loss_5gram_nats_a_token']:.3f})" in line
     assert "(also zoo:docs)" in done.out

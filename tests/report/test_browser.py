@@ -64,6 +64,7 @@ def test_every_figure_draws_all_its_rows(opened):
         "bars": {"path": 2, "text": 2},
         "bars in series": {"path": 2, "text": 2},
         "histogram": {"path": 4},
+        "graph": {"path": 2, "line": 1},
     }
     assert opened.page.locator(".chart svg").count() >= len(FIGURES)
     for number, name in enumerate(FIGURES):

@@ -29,10 +29,15 @@ def skeleton(part):
     if "facet" in part:
         found["facet"] = part["facet"]["field"]
     if "params" in part:
-        found["params"] = {one["name"]: [one["value"], one["bind"]["options"]] for one in part["params"]}
+        found["params"] = {one["name"]: [one["value"], _choice(one["bind"])] for one in part["params"]}
     if "transform" in part:
         found["transform"] = [one["filter"] for one in part["transform"]]
     return found
+
+
+def _choice(bind):
+    """The options of a drop-down, the end of a slider."""
+    return bind["options"] if "options" in bind else bind["max"]
 
 
 def _column(one):
@@ -42,6 +47,26 @@ def _column(one):
 
 
 GOLDEN = {
+    "graph": {
+        "layer": [
+            {
+                "mark": "rule",
+                "encoding": {
+                    "color": "module", "opacity": "value", "strokeWidth": "value", "tooltip": ["label", "value"],
+                    "x": "x", "x2": "x2", "y": "y", "y2": "y2",
+                },
+                "transform": ["datum.what == 'edge' && datum.value > least"],
+            },
+            {
+                "mark": "point",
+                "encoding": {
+                    "color": "module", "size": "value", "tooltip": ["label", "module", "value"], "x": "x", "y": "y",
+                },
+                "transform": ["datum.what == 'node'"],
+            },
+        ],
+        "params": {"least": [1.0, 2.5]},
+    },
     "histogram": {
         "mark": "bar",
         "encoding": {
@@ -206,7 +231,7 @@ def test_columns_of_different_length_and_no_rows_are_refused():
 
 
 def test_a_figure_of_an_unknown_kind_cannot_be_made():
-    with pytest.raises(ValueError, match="'curves', 'heatmap', 'forest', 'bars' or 'histogram'"):
+    with pytest.raises(ValueError, match="'curves', 'heatmap', 'forest', 'bars', 'histogram' or 'graph'"):
         figure("pie", {"label": ["a"], "value": [1]})
 
 

@@ -13,6 +13,9 @@ at what is given; a component that leads to nothing given is a missing path, and
 | `mlp_act` | act(ln2 @ W_in + b_in), gated or not | act(resid_mid @ W_in + b_in) |
 | `mlp_out` | mlp_act @ W_out + b_out | same |
 | `resid_post` | resid_mid + mlp_out | norm(resid_mid + mlp_out) |
+
+Where attention and MLP are side by side, `ln2` is norm(resid_pre), `resid_post` is resid_pre + attn_out + mlp_out, and
+there is no `resid_mid`.
 """
 
 from __future__ import annotations
@@ -128,7 +131,14 @@ def _inside(family: Family, block: str) -> dict[str, Step]:
     }
     if pre:
         steps["ln1"] = step("norm", _submodule(family.components["ln1"]), "resid_pre")
-        steps["ln2"] = step("norm", _submodule(family.components["ln2"]), "resid_mid")
+        steps["ln2"] = step(
+            "norm", _submodule(family.components["ln2"]), "resid_pre" if family.parallel else "resid_mid"
+        )
+    if family.parallel:
+        del steps["resid_mid"]
+        steps["resid_post"] = step(
+            "linear", lambda _b, _l, _c, stream, one, other: stream + one + other, "resid_pre", "attn_out", "mlp_out"
+        )
     return steps
 
 

@@ -52,6 +52,10 @@ class Family:
     """Path of the unembedding in the whole model."""
     heads: Callable[[Any], int] = field(default=lambda config: config.num_attention_heads)
     """Number of query heads, from the configuration."""
+    parallel: bool = False
+    """Whether attention and MLP both read the stream before the block, so that there is none between them."""
+    applies: Callable[[Any], bool] = field(default=lambda _config: True)
+    """Which configurations of the model type this row is for."""
 
 
 def _gpt2_neurons(block: Any, x: Tensor) -> Tensor:
@@ -64,6 +68,41 @@ def _gated_neurons(block: Any, x: Tensor) -> Tensor:
 
 def _bert_neurons(block: Any, x: Tensor) -> Tensor:
     return block.intermediate(x)
+
+
+def _neox_neurons(block: Any, x: Tensor) -> Tensor:
+    return block.mlp.act(block.mlp.dense_h_to_4h(x))
+
+
+def _neox(*, parallel: bool) -> Family:
+    """GPT-NeoX puts attention and MLP side by side (Pythia) or one behind the other, as its configuration says."""
+    middle = {} if parallel else {"resid_mid": "in post_attention_layernorm"}
+    return Family(
+        model_types=("gpt_neox",),
+        norm="pre",
+        causal=True,
+        blocks="layers",
+        components={
+            "resid_pre": "in .",
+            "ln1": "input_layernorm",
+            "attn_z": "in attention.dense",
+            "attn_out": "attention",
+            **middle,
+            "ln2": "post_attention_layernorm",
+            "mlp_act": "in mlp.dense_4h_to_h",
+            "mlp_out": "mlp",
+            "resid_post": ".",
+        },
+        others={"embed": "embed_in", "final_norm": "final_layer_norm"},
+        attention="attention",
+        attention_matrix="attention.dense",
+        mlp_matrix="mlp.dense_4h_to_h",
+        neurons=_neox_neurons,
+        mlp_inputs={"in": "mlp.dense_h_to_4h"},
+        head="lm_head",
+        parallel=parallel,
+        applies=lambda config: bool(config.use_parallel_residual) is parallel,
+    )
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -138,10 +177,13 @@ FAMILIES: tuple[Family, ...] = (
         attention_norm="attention.output.LayerNorm",
         mlp_norm="output.LayerNorm",
     ),
+    _neox(parallel=True),
+    _neox(parallel=False),
 )
 
 
 def family_of(module: nn.Module) -> Family | None:
     """The row for a transformers model, or None for any other module."""
-    kind = getattr(getattr(module, "config", None), "model_type", None)
-    return next((family for family in FAMILIES if kind in family.model_types), None)
+    config = getattr(module, "config", None)
+    kind = getattr(config, "model_type", None)
+    return next((family for family in FAMILIES if kind in family.model_types and family.applies(config)), None)

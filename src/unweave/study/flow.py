@@ -161,8 +161,8 @@ def plan_study(config: StudyConfig, progress: Progress = SILENT) -> tuple[list[P
             continue
         if model.family is None or model.tokenizer is None:
             raise InputError(
-                f"{source} cannot be studied on text: a transformer of a known family (bert, gpt2, llama) with a"
-                " tokenizer is needed"
+                f"{source} cannot be studied on text: a transformer of a known family (bert, gpt2, gpt_neox, llama)"
+                " with a tokenizer is needed"
             )
         text = own_text or study_text(None, source)
         plan = plan_collection(

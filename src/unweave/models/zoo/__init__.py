@@ -1,4 +1,4 @@
-"""The bundled models: small, trained by this project on text that every Python carries, shipped as float16."""
+"""The bundled models: small, trained by this project on what every installation carries, shipped as float16."""
 
 from __future__ import annotations
 

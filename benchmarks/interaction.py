@@ -1,0 +1,281 @@
+"""The local interaction basis: the authors' stored numbers, speed and memory, and bases compared on five kinds of models.
+
+    python benchmarks/interaction.py golden [--data ../shared/data]     gates of specs/lib.md, facts 1 to 8
+    python benchmarks/interaction.py speed [--data ...]                 modular addition, seed 0: wall, CPU, memory
+    python benchmarks/interaction.py compare [--data ...] [--seeds 5]   LIB, PCA, neurons, random: one table
+    python benchmarks/interaction.py cost                               seconds against width, positions and inputs
+    python benchmarks/interaction.py gpt2 [--tokens 4096]               one block of GPT-2 small's shape, random weights
+
+Prints one JSON document. Seconds are process_time (all threads) unless they say wall; where a number is extrapolated it says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unweave.features.affine import AffineFeaturizer
+from unweave.interaction.ablation import ablate_nodes
+from unweave.interaction.builders import modadd, sections_of
+from unweave.interaction.edge_ablation import ablate_edges
+from unweave.interaction.fit import fit
+from unweave.interaction.forms import Norm
+from unweave.interaction.labels import fourier_labels, purity
+from unweave.interaction.measuring import compare, measure_subject
+from unweave.interaction.perceptron import Mlp
+from unweave.interaction.subjects import Subject, digits_subject, language_subject, modadd_subject, perceptron_subject
+from unweave.models.checkpoints import read_state
+from unweave.models.loading import load_model
+from unweave.models.modadd import modadd_pairs, modadd_targets
+
+LAYERS = ("ln1.0", "ln2.0", "unembed")
+TRAIN, TEST = modadd_pairs()
+TARGETS = modadd_targets(TEST)
+
+
+def peak_mb() -> float:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1)
+
+
+def timed(function: Any, *given: Any, **options: Any) -> tuple[Any, dict[str, float]]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = function(*given, **options)
+    return found, {"wall": round(time.perf_counter() - wall, 3), "cpu": round(time.process_time() - cpu, 3)}
+
+
+def golden(data: Path) -> dict[str, Any]:
+    """Largest differences from the stored results, by seed and basis."""
+    found = {}
+    for seed in (0, 1):
+        for basis in ("lib", "pca"):
+            results = data / "lib/results"
+            graph = torch.load(results / f"{basis}_seed{seed}_graph.pt", weights_only=True, map_location="cpu")
+            nodes = json.loads((results / f"{basis}_seed{seed}_node_ablation.json").read_text())["results"]
+            needed = json.loads((results / f"{basis}_seed{seed}_edge_ablation.json").read_text())["n_edges_required"]
+            sections = modadd(read_state(data / f"lib/checkpoints/modadd_seed{seed}.pt"))
+            made = fit(sections, TRAIN, basis=basis)
+            ablated = ablate_nodes(made, sections, TEST, TARGETS)
+            edges = ablate_edges(made, sections, TEST, TARGETS, envelope=False)
+            one = {
+                "edges needed, ours from scratch": {at.layer: at.needed for at in edges},
+                "edges needed, stored": {layer: needed[layer] for layer in LAYERS},
+                "accuracies that differ from the stored ones, of 144": sum(
+                    abs(at.score - nodes[run.layer][str(at.kept)]) > 1e-9 for run in ablated for at in run.points
+                ),
+                "largest difference of an accuracy": max(
+                    abs(at.score - nodes[run.layer][str(at.kept)]) for run in ablated for at in run.points
+                ),
+            }
+            if basis == "lib":
+                rotations = {at["node_layer"]: at for at in graph["interaction_rotations"]}
+                for layer in LAYERS:
+                    stored = rotations[layer]["Lambda"][1:31]
+                    relative = ((made.lambdas[layer][:30] - stored) / stored).abs()
+                    one[f"importances, {layer}: relative difference of the top 10, 20, 30"] = [
+                        float(relative[:top].max()) for top in (10, 20, 30)
+                    ]
+                given = {
+                    layer: AffineFeaturizer(
+                        read=rotations[layer]["C"][:-1, 1:],
+                        write=rotations[layer]["C_pinv"][1:, :-1],
+                        origin=graph["mean_vectors"][layer][:-1],
+                    )
+                    for layer in LAYERS
+                }
+                again = fit(sections, TRAIN, basis=given)
+                for edge in graph["edges"]:
+                    pair = (edge["in_node_layer"], edge["out_node_layer"])
+                    stored = (edge["E_hat"] if pair[1] == "output" else edge["E_hat"][1:])[:, 1:]
+                    one[f"edges given the stored bases, {pair[0]}: difference over the largest"] = float(
+                        (again.edges[pair] - stored).abs().max() / stored.max()
+                    )
+            found[f"{basis} seed {seed}"] = one
+    return found
+
+
+def speed(data: Path) -> dict[str, Any]:
+    """Bases and edges, with sources, both ablations; memory is that of the process so far."""
+    sections = modadd(read_state(data / "lib/checkpoints/modadd_seed0.pt"))
+    found: dict[str, Any] = {"threads": torch.get_num_threads(), "MB after imports": peak_mb()}
+    result, found["bases and edges, first call"] = timed(fit, sections, TRAIN)
+    found["MB after bases and edges"] = peak_mb()
+    runs = [timed(fit, sections, TRAIN)[1] for _ in range(5)]
+    found["bases and edges, best of 5"] = {key: min(one[key] for one in runs) for key in runs[0]}
+    found["of it"] = {key: round(value, 3) for key, value in (result.seconds or {}).items()}
+    for name, options in (("exact", {}), ("4 sources", {"sources": 4}), ("16 sources", {"sources": 16})):
+        drawn, found[f"bases alone, {name}"] = timed(fit, sections, TRAIN, edges="none", **options)
+        relative = ((drawn.lambdas["ln1.0"] - result.lambdas["ln1.0"]) / result.lambdas["ln1.0"]).abs()
+        found[f"ln1.0 importances, {name}: worst relative difference of the top 15"] = float(relative[:15].max())
+    _, found["node ablation, 144 points"] = timed(ablate_nodes, result, sections, TEST, TARGETS)
+    _, found["edge bisect"] = timed(ablate_edges, result, sections, TEST, TARGETS, envelope=False)
+    _, found["edge bisect with envelope"] = timed(ablate_edges, result, sections, TEST, TARGETS)
+    found["MB after ablations"] = peak_mb()
+    return found
+
+
+def mnist(data: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(training images, test images, test labels)."""
+    files = {path.name: path for path in (data / "images/mnist").rglob("*") if path.is_file()}
+
+    def read(part: str, header: int) -> np.ndarray:
+        name = next((one for one in files if part in one), None)
+        if name is None:
+            return np.zeros(0, dtype=np.uint8)
+        raw = files[name].read_bytes()
+        return np.frombuffer(gzip.decompress(raw) if name.endswith(".gz") else raw, dtype=np.uint8)[header:]
+
+    test = torch.tensor(read("t10k-images", 16).reshape(-1, 784) / 255)
+    train = read("train-images", 16)
+    fitted = torch.tensor(train.reshape(-1, 784) / 255) if len(train) else test[:5000]
+    return fitted[:10_000], test, torch.tensor(read("t10k-labels", 8).astype(int))
+
+
+def block_toy(seed: int) -> Subject:
+    """Four hidden layers of width 8 in two blocks; the class is the largest of eight outputs."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def half() -> torch.Tensor:
+        return torch.randn(4, 4, generator=generator, dtype=torch.float64) * 2**0.5 / 2
+
+    layers = [(torch.block_diag(half(), half()), torch.zeros(8)) for _ in range(5)]
+    inputs = torch.randn(10_000, 8, generator=generator, dtype=torch.float64)
+    outputs = inputs
+    for number, (weight, _) in enumerate(layers):
+        outputs = outputs @ weight if number == len(layers) - 1 else torch.relu(outputs @ weight)
+    return perceptron_subject(layers, (inputs[:5000], inputs[5000:], outputs[5000:].argmax(1)), "block-diagonal toy")
+
+
+def subjects(data: Path) -> list[Subject]:
+    found = [modadd_subject(load_model("zoo:modadd"), "zoo:modadd")]
+    if data.is_dir():
+        for seed in (0, 1):
+            state = read_state(data / f"lib/checkpoints/modadd_seed{seed}.pt")
+            found.append(modadd_subject(state, f"authors' modadd {seed}"))
+        state = read_state(data / "lib/checkpoints/mnist_mlp.pt")
+        found.append(perceptron_subject(state, mnist(data), "authors' MNIST"))
+    return [*found, digits_subject(load_model("zoo:digits"))]
+
+
+def compared(data: Path, seeds: int, only: str | None) -> dict[str, Any]:
+    """Every subject under every basis; random bases over several draws, the toy over several networks."""
+    runs = []
+    chosen = [one for one in subjects(data) if only is None or only in one.name]
+    if only is None or only in "block-diagonal toy":
+        chosen += [block_toy(seed) for seed in range(1)]
+    for subject in chosen:
+        for basis in ("lib", "pca", "neuron", "random"):
+            for seed in range(seeds if basis == "random" else 1):
+                runs.append(measure_subject(subject, basis=basis, seed=seed, null=100))
+                sys.stderr.write(f"{runs[-1]!r}\n")
+    if only is None or only in "zoo:docs":
+        runs += docs_runs()
+    found: dict[str, Any] = {"bases": compare(runs), "layers": [row for run in runs for row in run.table()]}
+    found["share of nodes with 90 % of their power at one frequency"] = {
+        f"{run.model}, {run.basis}": pure(run, chosen) for run in runs if "modadd" in run.model and run.seed == 0
+    }
+    return found
+
+
+def pure(run: Any, chosen: list[Subject]) -> dict[str, float]:
+    """Among the nodes that the model needs."""
+    subject = next(one for one in chosen if one.name == run.model)
+    terms = fourier_labels(run.result, subject.sections)
+    shares = {}
+    for nodes in run.nodes:
+        kept = [purity(one) > 0.9 for one in terms[nodes.layer][: (nodes.needed or 1) - 1]]
+        shares[nodes.layer] = round(float(np.mean(kept)), 3) if kept else float("nan")
+    return shares
+
+
+def docs_runs() -> list[Any]:
+    from unweave.models import zoo
+    from unweave.models.zoo import corpus
+
+    held_out = set(zoo.facts("docs")["held_out"])
+    texts = [one.text for one in corpus.documentation() if one.name in held_out]
+    subject = language_subject(load_model("zoo:docs"), texts, context=64, windows=64)
+    return [
+        measure_subject(subject, basis=basis, with_edges=False, options={"sources": (1, None), "batch": 16})
+        for basis in ("lib", "pca", "neuron", "random")
+    ]
+
+
+def cost() -> dict[str, Any]:
+    """A gated MLP behind a norm, then attention read everywhere."""
+    found = {}
+    for width, rows in ((64, 4096), (128, 4096), (256, 4096), (512, 4096), (256, 2048), (256, 8192)):
+        section, x = mlp_section(width, rows)
+        _, seconds = timed(fit, [section], x, edges="none", batch=64)
+        _, whole = timed(fit, [section], x, batch=64)
+        found[f"MLP {width} wide, {rows} positions"] = {"bases": seconds["cpu"], "with edges": whole["cpu"]}
+    return found
+
+
+def mlp_section(width: int, rows: int) -> tuple[Any, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64) / shape[0] ** 0.5
+
+    form = Mlp(
+        w_in=draw(width, 4 * width), b_in=torch.zeros(4 * width).double(), w_out=draw(4 * width, width),
+        b_out=torch.zeros(width).double(), act="gelu_new", skip=True,
+        norm=Norm(weight=torch.ones(width).double(), bias=torch.zeros(width).double()),
+    )  # fmt: skip
+    return sections_of([form], ["a", "b"], lambda x: x)[0], draw(rows // 16, 16, width) * width**0.5
+
+
+def gpt2(tokens: int) -> dict[str, Any]:
+    """One block of GPT-2 small's shape with random weights: attention by sources, the MLP in closed form."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from unweave.interaction.builders import chain
+
+    torch.manual_seed(0)
+    model = load_model(GPT2LMHeadModel(GPT2Config(n_layer=1)), name="gpt2-shaped")
+    sections = chain(model, ["blocks.0.resid_pre", "blocks.0.resid_mid", "blocks.0.resid_post"])
+    ids = torch.randint(0, 50257, (tokens // 128, 128), generator=torch.Generator().manual_seed(0))
+    found: dict[str, Any] = {"tokens": tokens, "MB before": peak_mb(), "sections": [one.kind for one in sections]}
+    _, found["MLP section, exact basis"] = timed(fit, sections[1:], ids, edges="none", batch=4)
+    found["MB after the MLP section"] = peak_mb()
+    _, found["MLP section, basis and edges on 256 tokens"] = timed(fit, sections[1:], ids[:2], batch=2)
+    found["MB after its edges"] = peak_mb()
+    few = ids[:2]
+    _, found["attention section, 1 source over positions and 16 hidden, 256 tokens"] = timed(
+        fit, sections, few, edges="none", sources=(1, 16), batch=2
+    )
+    found["MB after the attention section"] = peak_mb()
+    exact = found["MLP section, exact basis"]["cpu"] * 100_000 / tokens
+    edges = found["MLP section, basis and edges on 256 tokens"]["cpu"] * 100_000 / 256
+    found["extrapolated to 100,000 tokens, CPU-seconds"] = {"exact MLP basis": round(exact), "MLP edges": round(edges)}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["golden", "speed", "compare", "cost", "gpt2"])
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only")
+    parser.add_argument("--tokens", type=int, default=2048)
+    parser.add_argument("--threads", type=int, default=2)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    run = {
+        "golden": lambda: golden(asked.data), "speed": lambda: speed(asked.data), "cost": cost,
+        "compare": lambda: compared(asked.data, asked.seeds, asked.only), "gpt2": lambda: gpt2(asked.tokens),
+    }[asked.what]  # fmt: skip
+    print(json.dumps(run(), indent=1, default=float))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Closed forms: what a section contributes to the pulled-back metric and to its edges, from its weights.
+
+A form says how a section of one kind is computed (`forward`), how with its biases scaled by a constant (`folded`), and
+answers two questions by matrix products instead of a pass for every direction. `gather` sums over a batch what the
+metric needs, `finish` turns the sums into it: sums add over batches, shards and ranks. `edges` sums squared
+attributions over a batch. Rows are positions; only attention mixes them. Attention and MLP have files of their own.
+
+| code | paper | shape | meaning, unit | where |
+|---|---|---|---|---|
+| `metric` | K | (d_out, d_out) | what a change at the end is worth; `C C'` of the next layer | arXiv 2405.10928; specs/lib.md 3 |
+| `finish` | N S M' | (d_in, d_in) | sum over samples and positions of `J K J'`, rows of J are inputs | same, step 4 |
+| `edges` | N S E | (r_out, r_in) | sum of squared attributions `(C+ J C_next)_ji z_j` | specs/lib.md 4 |
+"""  # noqa: E501 - a table does not wrap
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from unweave.features.affine import AffineFeaturizer
+
+Sums = tuple[Tensor, ...]
+"""What a batch contributes; equal shapes for every batch, so that sums add."""
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
+    {
+        "relu": torch.relu,
+        "gelu": functional.gelu,
+        "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
+        "silu": functional.silu,
+        "tanh": torch.tanh,
+        "identity": lambda x: x,
+    }
+)
+"""Nonlinearities that closed forms know."""
+
+ELEMENTS = 2**22
+"""Most numbers of one intermediate product: what fits near the processor."""
+
+
+@runtime_checkable
+class Form(Protocol):
+    """The weights of a section and the closed forms they allow."""
+
+    @property
+    def mixes(self) -> bool:
+        """Whether positions see one another."""
+        ...
+
+    def forward(self, x: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos_out d_out"]:
+        """The section itself."""
+        ...
+
+    def folded(
+        self, x: Float[Tensor, "batch pos d"], constant: Float[Tensor, "batch pos 1"]
+    ) -> Float[Tensor, "batch pos_out d_out"]:
+        """The section with its biases as the weights of one more input, which is 1."""
+        ...
+
+    def gather(self, x: Float[Tensor, "batch pos d"], metric: Float[Tensor, "d_out d_out"]) -> Sums:
+        """What `finish` needs of a batch."""
+        ...
+
+    def finish(self, sums: Sums, metric: Float[Tensor, "d_out d_out"]) -> Float[Tensor, "d d"]:
+        """Sum of `J K J'` over everything gathered."""
+        ...
+
+    def edges(
+        self, x: Float[Tensor, "batch pos d"], source: AffineFeaturizer, target: AffineFeaturizer, dtype: torch.dtype
+    ) -> Float[Tensor, "r_out r_in"]:
+        """Sum of squared attributions over the batch; products in `dtype`, sums in float64."""
+        ...
+
+    def along_constant(
+        self, x: Float[Tensor, "batch pos d"], origin: Float[Tensor, " d"], *, separate: bool
+    ) -> Float[Tensor, "batch pos_out places d_out"]:
+        """Derivative of `folded` along `[origin, 1]`: of its own position where positions do not mix; else of every
+        position by itself (`separate`) or of all at once.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Linear:
+    """`x @ weight + bias`."""
+
+    weight: Float[Tensor, "d d_out"]
+    bias: Float[Tensor, " d_out"]
+
+    @property
+    def mixes(self) -> bool:
+        """Positions are independent."""
+        return False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The map."""
+        return x @ self.weight.to(x) + self.bias.to(x)
+
+    def folded(self, x: Tensor, constant: Tensor) -> Tensor:
+        """Bias times the constant."""
+        return x @ self.weight.to(x) + constant * self.bias.to(x)
+
+    def gather(self, x: Tensor, metric: Tensor) -> Sums:
+        """The number of rows: the metric needs no data."""
+        return (torch.tensor(float(x[..., 0].numel()), dtype=torch.float64),)
+
+    def finish(self, sums: Sums, metric: Tensor) -> Tensor:
+        """`n W K W'`."""
+        return sums[0] * (self.weight @ metric @ self.weight.T)
+
+    def edges(self, x: Tensor, source: AffineFeaturizer, target: AffineFeaturizer, dtype: torch.dtype) -> Tensor:
+        """`(C+ W C_next)^2` times the sum of `z^2`."""
+        between = source.write @ self.weight @ target.read
+        return (between.square() * values_of(x, source).square().sum((0, 1))[:, None]).T
+
+    def along_constant(self, x: Tensor, origin: Tensor, *, separate: bool) -> Tensor:
+        """The same for every row."""
+        return (origin @ self.weight + self.bias).to(x).expand(*x.shape[:2], 1, -1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Norm:
+    """`(x - mean) / sqrt(variance + epsilon) * weight + bias`; without `centred` the root mean square alone."""
+
+    weight: Float[Tensor, " d"]
+    bias: Float[Tensor, " d"]
+    epsilon: float = 1e-5
+    centred: bool = True
+
+    @property
+    def mixes(self) -> bool:
+        """Positions are independent."""
+        return False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The map."""
+        unit, _ = self.unit(x)
+        return unit * self.weight.to(x) + self.bias.to(x)
+
+    def folded(self, x: Tensor, constant: Tensor) -> Tensor:
+        """Bias times the constant; what divides is no bias."""
+        unit, _ = self.unit(x)
+        return unit * self.weight.to(x) + constant * self.bias.to(x)
+
+    def gather(self, x: Tensor, metric: Tensor) -> Sums:
+        """Moments of the normalised rows under the inverse variance."""
+        unit, inverse = self.unit(x.flatten(0, 1))
+        scaled = unit * inverse
+        value = ((unit @ self._scaled(metric)) * unit).sum(1, keepdim=True)
+        return inverse.square().sum(), scaled.T @ scaled, (scaled * value).T @ scaled
+
+    def finish(self, sums: Sums, metric: Tensor) -> Tensor:
+        """A diagonal corrected by rank two a row: `(P - u u'/d) K (P - u u'/d) / variance`, P taking the mean out."""
+        count, gram, weighted = sums
+        width = len(self.weight)
+        inner = self._scaled(metric)
+        centre = self.centre(width, metric)
+        cross = gram @ inner @ centre / width
+        return count * centre @ inner @ centre - cross - cross.T + weighted / width**2
+
+    def edges(self, x: Tensor, source: AffineFeaturizer, target: AffineFeaturizer, dtype: torch.dtype) -> Tensor:
+        """The square of a constant minus a rank-one term, multiplied out: three matrix products."""
+        unit, inverse = self.unit(x.flatten(0, 1))
+        width = len(self.weight)
+        fixed = source.write @ self.centre(width, x) @ (self.weight[:, None] * target.read)
+        scaled = values_of(x, source).flatten(0, 1) * inverse
+        alpha, beta = unit @ source.write.T, unit @ (self.weight[:, None] * target.read) / width
+        square = fixed.square() * scaled.square().sum(0)[:, None]
+        cross = -2 * fixed * ((scaled.square() * alpha).T @ beta)
+        return (square + cross + (scaled * alpha).square().T @ beta.square()).T
+
+    def along_constant(self, x: Tensor, origin: Tensor, *, separate: bool) -> Tensor:
+        """What the normalisation does to the origin, and the bias."""
+        unit, inverse = self.unit(x)
+        moved = origin @ self.centre(len(origin), x) - unit * (unit @ origin)[..., None] / len(origin)
+        return (moved * inverse * self.weight.to(x) + self.bias.to(x))[:, :, None]
+
+    def _scaled(self, metric: Tensor) -> Tensor:
+        return self.weight[:, None] * metric * self.weight
+
+    def centre(self, width: int, like: Tensor) -> Tensor:
+        """What takes the mean out, or the identity."""
+        identity = torch.eye(width, dtype=like.dtype)
+        return identity - 1 / width if self.centred else identity
+
+    def unit(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of mean square one, and one over their size."""
+        moved = x - x.mean(-1, keepdim=True) if self.centred else x
+        inverse = (moved.square().mean(-1, keepdim=True) + self.epsilon).rsqrt()
+        return moved * inverse, inverse
+
+
+def values_of(x: Tensor, source: AffineFeaturizer) -> Tensor:
+    """Coordinates of rows."""
+    return (x - source.origin.to(x)) @ source.read.to(x)

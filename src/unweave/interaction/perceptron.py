@@ -1,0 +1,175 @@
+"""The closed form of an MLP: one hidden layer, gated or not, with or without a norm in front and a skip around it.
+
+A row's Jacobian is the matrices before and after the neurons with the row's slopes between them. Its products with the
+metric are sums of products of slopes, taken over the data once. A norm in front scales each row and takes one direction
+out, which adds terms of rank one a row.
+
+| code | paper | shape | meaning, unit | where |
+|---|---|---|---|---|
+| `slopes` | m | (rows, h) | derivative of each neuron's nonlinearity (0 or 1 for ReLU) | specs/lib.md 5 |
+| `inner` | Q | (h, h) | `W_out K W_out'` | same |
+| `unit` | u | (rows, d) | the normalised row, of mean square one | same, norms |
+| `scaled` | m / sigma | (rows, h) | slopes over the size of the row | same |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unweave.errors import unknown_name
+from unweave.features.affine import AffineFeaturizer
+from unweave.interaction.forms import ACTIVATIONS, ELEMENTS, Norm, Sums, values_of
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Mlp:
+    """`act(x @ w_in + b_in) @ w_out + b_out`, the neurons times `x @ w_up + b_up` if gated, plus x if it skips; with a
+    norm, x is normalised first, but not in the skip.
+    """
+
+    w_in: Float[Tensor, "d h"]
+    b_in: Float[Tensor, " h"]
+    w_out: Float[Tensor, "h d_out"]
+    b_out: Float[Tensor, " d_out"]
+    act: str = "relu"
+    skip: bool = False
+    w_up: Tensor | None = None
+    b_up: Tensor | None = None
+    norm: Norm | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses a nonlinearity without a known derivative."""
+        if self.act not in ACTIVATIONS:
+            raise unknown_name(
+                "activation", self.act, ACTIVATIONS, hint="a section of any function works without a form"
+            )
+
+    @property
+    def mixes(self) -> bool:
+        """Positions are independent."""
+        return False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The map."""
+        return self.folded(x, torch.ones_like(x[..., :1]))
+
+    def folded(self, x: Tensor, constant: Tensor) -> Tensor:
+        """Biases times the constant."""
+        seen = x if self.norm is None else self.norm.folded(x, constant)
+        neurons = ACTIVATIONS[self.act](seen @ self.w_in.to(x) + constant * self.b_in.to(x))
+        if self.w_up is not None and self.b_up is not None:
+            neurons = neurons * (seen @ self.w_up.to(x) + constant * self.b_up.to(x))
+        out = neurons @ self.w_out.to(x) + constant * self.b_out.to(x)
+        return out + x if self.skip else out
+
+    def gather(self, x: Tensor, metric: Tensor) -> Sums:
+        """The Gram matrix of the slopes and their sum, and behind a norm the moments with its direction; masks are
+        counted exactly in float32.
+        """
+        rows = x.flatten(0, 1)
+        count = torch.tensor(float(len(rows)), dtype=torch.float64)
+        if self.norm is None:
+            slopes = self.slopes(rows)
+            counted = slopes.float() if self.act == "relu" and self.w_up is None else slopes
+            return (counted.T @ counted).double(), slopes.sum(0), count
+        _, write = self._matrices()
+        inner = write @ metric @ write.T
+        unit, scaled, along = self._behind_norm(rows)
+        weighted = along @ inner
+        worth = (weighted * along).sum(1, keepdim=True)
+        moments = (unit.T @ along, unit.T @ (scaled * weighted), (unit * worth).T @ unit)
+        return scaled.T @ scaled, scaled.sum(0), count, *moments
+
+    def finish(self, sums: Sums, metric: Tensor) -> Tensor:
+        """`W_in (Q o S) W_in' + X + X' + n K`, `Q = W_out K W_out'`, `X = W_in diag(m) W_out K`; without a skip the
+        first term alone. Behind a norm `W_in` has the mean taken out and terms of its direction join.
+        """
+        gram, total, rows, *moments = sums
+        read, write = self._matrices()
+        inner = write @ metric @ write.T
+        direct = read * total
+        through = read @ (gram * inner) @ read.T
+        if moments:
+            alone, crossed, squared = moments
+            width = len(read)
+            cross = read @ crossed.T / width
+            through = through - cross - cross.T + squared / width**2
+            direct = direct - alone / width
+        if not self.skip:
+            return through
+        around = direct @ (write @ metric)
+        return through + around + around.T + rows * metric
+
+    def edges(self, x: Tensor, source: AffineFeaturizer, target: AffineFeaturizer, dtype: torch.dtype) -> Tensor:
+        """One product a chunk of rows: `(A diag m) B` for every row, squared, times `z^2`."""
+        read, write = self._matrices()
+        after = (write @ target.read).T.to(dtype)
+        before = (source.write @ read).T.to(dtype).contiguous()
+        around = (source.write @ target.read).T.to(dtype) if self.skip else None
+        total = torch.zeros(len(after), before.shape[1], dtype=torch.float64)
+        rows = x.flatten(0, 1)
+        squares = values_of(x, source).flatten(0, 1).square().to(dtype)
+        slopes, out, along = self.slopes(rows).to(dtype) if self.norm is None else None, None, None
+        if slopes is None:
+            unit, scaled, one = self._behind_norm(rows)
+            slopes = scaled.to(dtype)
+            out, along = (unit @ source.write.T / len(read)).to(dtype), one.to(dtype) @ after.T
+        size = max(1, ELEMENTS // (len(after) * max(len(before), before.shape[1])))
+        for first in range(0, len(rows), size):
+            part = slice(first, first + size)
+            moved = (slopes[part][:, None, :] * after) @ before
+            if out is not None and along is not None:
+                moved -= along[part][:, :, None] * out[part][:, None, :]
+            if around is not None:
+                moved += around
+            total += moved.square_().mul_(squares[part][:, None, :]).sum(0, dtype=torch.float64)
+        return total
+
+    def along_constant(self, x: Tensor, origin: Tensor, *, separate: bool) -> Tensor:
+        """Through the slopes."""
+        both = self.w_in if self.w_up is None else torch.cat([self.w_in, self.w_up], 1)
+        bias = self.b_in if self.b_up is None else torch.cat([self.b_in, self.b_up])
+        moved = origin if self.norm is None else self.norm.along_constant(x, origin, separate=separate).flatten(0, 2)
+        slopes = self.slopes(x.flatten(0, 1))
+        out = (slopes * (moved.to(x) @ both.to(x) + bias.to(x))) @ self._matrices()[1].to(x) + self.b_out.to(x)
+        return (out + origin if self.skip else out).unflatten(0, x.shape[:2])[:, :, None]
+
+    def slopes(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n h"]:
+        """The derivative of each neuron by each matrix that reads the stream, the gate's first."""
+        seen = rows if self.norm is None else self.norm.forward(rows)
+        pre = seen @ self.w_in.to(rows) + self.b_in.to(rows)
+        if self.w_up is None or self.b_up is None:
+            return _derivative(self.act, pre)
+        up = seen @ self.w_up.to(rows) + self.b_up.to(rows)
+        return torch.cat([_derivative(self.act, pre) * up, ACTIVATIONS[self.act](pre)], dim=1)
+
+    def _matrices(self) -> tuple[Tensor, Tensor]:
+        """The matrices before and after the slopes, a gated MLP as one with two slopes a neuron; the first has the
+        norm's weight and the mean taken out.
+        """
+        read = self.w_in if self.w_up is None else torch.cat([self.w_in, self.w_up], 1)
+        write = self.w_out if self.w_up is None else torch.cat([self.w_out, self.w_out], 0)
+        if self.norm is None:
+            return read, write
+        return self.norm.centre(len(read), read) @ (self.norm.weight[:, None] * read), write
+
+    def _behind_norm(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Unit rows, slopes over the size of the row, and those times what the unit row moves each neuron."""
+        if self.norm is None:
+            raise RuntimeError("there is no norm in front")
+        unit, inverse = self.norm.unit(rows)
+        scaled = self.slopes(rows) * inverse
+        read = self.w_in if self.w_up is None else torch.cat([self.w_in, self.w_up], 1)
+        return unit, scaled, (unit @ (self.norm.weight[:, None] * read)) * scaled
+
+
+def _derivative(act: str, pre: Tensor) -> Tensor:
+    if act == "relu":
+        return (pre > 0).to(pre.dtype)
+    with torch.enable_grad():
+        point = pre.detach().requires_grad_(True)
+        return torch.autograd.grad(ACTIVATIONS[act](point).sum(), point)[0]

@@ -1,0 +1,41 @@
+"""State dicts from files: safetensors, or the `.pt` files that papers come with, of which only tensors are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unweave.errors import InputError
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Name -> tensor of a checkpoint, on the CPU.
+
+    Args:
+        path: A `.safetensors` file or one that torch wrote; nothing but tensors in plain containers is read, so that a
+            stranger's file runs nothing.
+
+    Raises:
+        InputError: No such file, not a checkpoint, one that holds more than tensors, or no state dict.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"no checkpoint at {file}: give a .pt or .safetensors file")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, OSError, torch.serialization.pickle.UnpicklingError) as error:
+        first = str(error).strip().splitlines()
+        raise InputError(
+            f"{file} is no checkpoint of tensors alone ({first[0] if first else type(error).__name__}): give a state"
+            " dict"
+        ) from error
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise InputError(f"{file} holds a {type(found).__name__}, not a state dict: give name -> tensor")
+    return dict(found)

@@ -1,0 +1,88 @@
+"""`unweave lib`: the contract of modadd, fits of other models, comparison, and what is wrong in one line."""
+
+import pytest
+import torch
+
+import unweave as uw
+from unweave.interaction import schedules
+from unweave.models.modadd import ModularAddition
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A small untrained adder in the authors' format, with the buffers that its files carry."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = ModularAddition(modulus=11, width=10, heads=2, head_width=4, neurons=12).state_dict()
+    state |= {"blocks.0.attn.mask": torch.ones(3, 3).tril().bool(), "blocks.0.attn.IGNORE": torch.tensor(-torch.inf)}
+    path = tmp_path_factory.mktemp("lib") / "adder.pt"
+    torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("basis", ["lib", "pca"])
+def test_modadd_prints_what_outside_checks_rely_on(unweave, checkpoint, basis):
+    done = unweave("lib", "modadd", "--checkpoint", str(checkpoint), "--basis", basis, "--json", "-q")
+    found = done.document
+    assert done.code == 0
+    assert list(found) == [
+        "dims", "lambdas", "edges_required", "node_ablation", "accuracy", "seconds", "peak_mb",
+    ]  # fmt: skip
+    for key in ("dims", "lambdas", "edges_required", "node_ablation"):
+        assert list(found[key]) == ["ln1.0", "ln2.0", "unembed"]
+    for layer in found["dims"]:
+        assert found["dims"][layer] == 1 + len(found["lambdas"][layer])
+        assert found["lambdas"][layer] == sorted(found["lambdas"][layer], reverse=True)
+        assert list(found["node_ablation"][layer]) == [str(n) for n in schedules.exponential(11)]
+        assert found["node_ablation"][layer]["11"] == found["accuracy"]
+
+
+def test_a_fit_is_saved_loaded_and_compared(unweave, tmp_path):
+    for basis in ("lib", "pca"):
+        done = unweave("lib", "fit", "--model", "zoo:digits", "--basis", basis, "--out", str(tmp_path / basis))
+        assert done.code == 0
+        assert "nodes needed" in done.out
+    assert repr(uw.load(tmp_path / "lib")).startswith("BasisRun(zoo:digits, lib")
+    done = unweave("lib", "compare", str(tmp_path / "lib"), str(tmp_path / "pca"), "--json")
+    rows = {row["basis"]: row for row in done.document["bases"]}
+    assert rows["lib"]["edges"] < rows["pca"]["edges"]
+    assert rows["pca"]["edges against lib"] == rows["pca"]["edges"] - rows["lib"]["edges"]
+    done = unweave("lib", "compare", str(tmp_path / "lib"), str(tmp_path / "pca"))
+    assert "summed over layers" in done.out
+
+
+def test_a_language_model_says_its_plan_first(unweave, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("The for statement iterates over the elements of a sequence, and then it stops.\n" * 30)
+    done = unweave("lib", "fit", "--model", "zoo:docs", "--text", str(text), "--dry-run", "--json", "--context", "16")
+    plan = done.document
+    assert done.code == 0
+    assert plan["sections"][-1] == "blocks.5.resid_post -> final_norm"
+    assert min(plan["inputs"], plan["bytes"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("lib", "modadd", "--checkpoint", "no.pt"), "no checkpoint at no.pt"),
+        (("lib", "modadd", "--basis", "lip"), "unknown basis 'lip'; nearest: 'lib'"),
+        (("lib", "fit", "--model", "zoo:docs"), "zoo:docs needs text"),
+        (("lib", "compare", "nothing"), "no artifact at nothing"),
+    ],
+)
+def test_what_is_wrong_is_said(unweave, arguments, message):
+    done = unweave(*arguments, "-q") if arguments[1] != "compare" else unweave(*arguments)
+    assert done.code == 2
+    assert message in done.message
+
+
+def test_a_file_that_is_no_checkpoint_is_named(unweave, tmp_path):
+    wrong = tmp_path / "wrong.pt"
+    wrong.write_bytes(b"not a checkpoint")
+    done = unweave("lib", "modadd", "--checkpoint", str(wrong), "-q")
+    assert done.code == 2
+    assert "is no checkpoint of tensors alone" in done.message
+    torch.save([1, 2], wrong)
+    done = unweave("lib", "modadd", "--checkpoint", str(wrong), "-q")
+    assert done.code == 2
+    assert "holds a list, not a state dict" in done.message

@@ -1,0 +1,86 @@
+"""Small networks whose interaction graphs are known, or can be computed the slow way."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+
+from unweave.features.affine import AffineFeaturizer
+from unweave.interaction.attention import Attention
+from unweave.interaction.builders import mlp, sections_of
+from unweave.interaction.forms import Linear, Norm
+from unweave.interaction.perceptron import Mlp
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + sum(shape)))
+
+
+def attention(width=6, heads=2, size=3, *, last=True, skip=True, seed=0):
+    return Attention(
+        w_q=draw(heads, width, size, seed=seed), w_k=draw(heads, width, size, seed=seed + 1),
+        w_v=draw(heads, width, size, seed=seed + 2), w_o=draw(heads, size, width, seed=seed + 3),
+        b_q=draw(heads, size, seed=seed), b_k=draw(heads, size, seed=seed + 1), b_v=draw(heads, size, seed=seed + 2),
+        b_o=draw(width, seed=seed), scale=0.5, last=last, skip=skip,
+    )  # fmt: skip
+
+
+def block(width=6, neurons=9, act="relu", *, skip=True, gated=False, norm=None, seed=0):
+    return Mlp(
+        w_in=draw(width, neurons, seed=seed), b_in=draw(neurons, seed=seed), w_out=draw(neurons, width, seed=seed + 1),
+        b_out=draw(width, seed=seed), act=act, skip=skip, w_up=draw(width, neurons, seed=seed + 2) if gated else None,
+        b_up=draw(neurons, seed=seed + 3) if gated else None, norm=norm,
+    )  # fmt: skip
+
+
+FORMS = {
+    "linear": Linear(weight=draw(6, 4), bias=draw(4)),
+    "norm": Norm(weight=draw(6), bias=draw(6, seed=1)),
+    "root mean square": Norm(weight=draw(6), bias=draw(6, seed=1), centred=False),
+    "MLP behind a norm": block(act="gelu", norm=Norm(weight=draw(6), bias=draw(6, seed=1))),
+    "gated MLP behind a root mean square": block(
+        act="silu", gated=True, norm=Norm(weight=draw(6), bias=torch.zeros(6).double(), centred=False)
+    ),
+    "MLP behind a norm without skip": block(skip=False, norm=Norm(weight=draw(6), bias=draw(6, seed=1))),
+    "gated": block(gated=True, act="silu"),
+    "gated without skip": block(gated=True, act="gelu", skip=False),
+    **{f"attention last={last} skip={skip}": attention(last=last, skip=skip) for last in (True, False)
+       for skip in (True, False)},
+    **{f"{act} skip={skip}": block(act=act, skip=skip) for act in ("relu", "gelu", "gelu_new", "silu", "tanh")
+       for skip in (True, False)},
+}  # fmt: skip
+
+
+def transformer(seed=0):
+    """Attention read at the last position, an MLP, an unembedding: the chain of modular addition in small."""
+    forms = [attention(seed=seed), block(seed=seed + 7), Linear(weight=draw(6, 5, seed=seed), bias=draw(5, seed=seed))]
+    return sections_of(forms, ["ln1.0", "ln2.0", "unembed", "output"], lambda x: x)
+
+
+def perceptron(sizes=(5, 7, 6, 4), act="relu", seed=0, bias=1.0):
+    layers = [(draw(a, b, seed=seed + a), bias * draw(b, seed=seed)) for a, b in itertools.pairwise(sizes)]
+    return mlp(layers, act=act)
+
+
+def without_forms(sections):
+    """The same functions, their weights unknown."""
+    from dataclasses import replace
+
+    return [replace(one, form=None) for one in sections]
+
+
+def affine(width, count, seed=0):
+    return AffineFeaturizer(read=draw(width, count, seed=seed), write=draw(count, width, seed=seed + 1),
+                            origin=draw(width, seed=seed + 2))  # fmt: skip
+
+
+def jacobian(form, x):
+    """(batch, position out, coordinate out, position, coordinate), one sample after the other."""
+    return torch.stack([torch.autograd.functional.jacobian(lambda a: form.forward(a[None])[0], one) for one in x])
+
+
+def close(found, expected, tolerance=1e-10):
+    """The largest difference relative to the largest value."""
+    difference = float((found - expected).abs().max() / expected.abs().max())
+    assert difference <= tolerance, difference

@@ -1,0 +1,154 @@
+"""Chains of sections: from models of every family, modules, weights and checkpoints; each is the model."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+import tiny
+import unweave as uw
+from interaction.nets import draw
+from unweave.errors import InputError, UnknownName, UnweaveError
+from unweave.interaction.builders import chain, mlp, modadd
+from unweave.interaction.fit import fit
+from unweave.models.modadd import ModularAddition, modadd_from, modadd_pairs, modadd_targets
+from unweave.models.zoo.modules import fast_logits
+
+
+@pytest.fixture(scope="module")
+def adder():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ModularAddition(modulus=7, width=8, heads=2, head_width=4, neurons=16)
+
+
+def test_modular_addition_is_the_module(adder):
+    tokens = modadd_pairs(7)[0]
+    for section in modadd(adder.state_dict()):
+        assert section.check(tokens) < 1e-12
+    x = modadd(adder)[0].inputs(tokens)[0]
+    for section in modadd(adder):
+        x = section(x, None)
+    assert torch.allclose(x[:, 0].float(), adder(tokens), atol=1e-5)
+    assert torch.allclose(fast_logits(adder, tokens), adder(tokens), atol=1e-5)
+
+
+def test_pairs_are_all_sums_in_the_order_of_the_reference():
+    training, test = modadd_pairs(113)
+    assert (len(training), len(test)) == (3830, 8939)
+    both = torch.cat([training, test])
+    assert len((both[:, 0] * 113 + both[:, 1]).unique()) == 113**2
+    split = torch.utils.data.random_split(range(12769), [3830, 8939], torch.Generator().manual_seed(0))
+    assert [divmod(number, 113) for number in split[0]] == [tuple(row[:2]) for row in training.tolist()]
+    assert modadd_targets(torch.tensor([[100, 20, 113]])).tolist() == [7]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bert"])
+def test_transformers_have_coarse_and_fine_chains(name):
+    model, tokens = tiny.model_of(name), tiny.ids_of(2, 5)
+    for granularity in ("coarse", "fine"):
+        sections = chain(model, granularity=granularity, probe=tokens)
+        assert sections[0].site_in == ("blocks.0.resid_pre",)
+        assert all(a.site_out == b.site_in for a, b in itertools.pairwise(sections))
+
+
+def test_a_language_model_is_fitted_from_tokens():
+    model = uw.load_model("zoo:docs")
+    tokens = torch.randint(3, 2000, (6, 8), generator=torch.Generator().manual_seed(0))
+    sections = chain(model, ["blocks.5.resid_mid", "blocks.5.resid_post", "final_norm"])
+    found = fit(sections, tokens, sources=(None, 2), edges="none", batch=3)
+    assert found.lambdas["blocks.5.resid_mid"].shape[0] <= 47  # 48 centred rows
+    assert found.inputs == 6
+
+
+def test_plain_modules_get_closed_forms_where_they_have_them():
+    net = nn.Sequential(nn.Linear(3, 5), nn.GELU(), nn.Linear(5, 4), nn.Softmax(dim=-1), nn.Linear(4, 2))
+    sections = chain(net, ["0:in", "1", "3", "4"], probe=torch.randn(4, 3))
+    assert [section.kind for section in sections] == ["mlp", "generic", "linear"]
+    found = fit(sections, torch.randn(40, 3))
+    assert found.edges["1", "3"].shape[1] == len(found.lambdas["1"])
+
+
+def test_images_have_spatial_positions():
+    net = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 3, padding=1))
+    sections = chain(net, ["0:in", "1", "2"])
+    found = fit(sections, torch.randn(5, 2, 4, 4), sources=(1, None), matmul="float64")
+    assert found.edges["0:in", "1"].shape == (len(found.lambdas["1"]), 2)
+
+
+def test_weights_of_any_spelling_make_a_perceptron():
+    first, last = nn.Linear(3, 4), nn.Linear(4, 2)
+    state = {
+        "layers.0.W": first.weight.T,
+        "layers.0.b": first.bias,
+        "layers.1.W": last.weight.T,
+        "layers.1.b": last.bias,
+    }
+    x = draw(6, 3)
+    for layers in ([first, last], state, [(first.weight.T, first.bias), (last.weight.T, last.bias)]):
+        sections = mlp(layers)
+        y = sections[1](sections[0](sections[0].inputs(x)[0], None), None)[:, 0]
+        assert torch.allclose(y.float(), last(torch.relu(first(x.float()))), atol=1e-6)
+
+
+def test_what_is_wrong_is_said():
+    with pytest.raises(InputError, match="1 node layers: a chain needs at least two"):
+        chain(nn.Sequential(nn.Linear(2, 2)), ["0"])
+    with pytest.raises(InputError, match="a plain module does not say"):
+        chain(nn.Sequential(nn.Linear(2, 2)))
+    with pytest.raises(UnknownName, match="unknown granularity 'corse'; nearest: 'coarse'"):
+        chain(nn.Sequential(nn.Linear(2, 2)), granularity="corse")
+    with pytest.raises(InputError, match="no layers: give at least one pair"):
+        mlp([])
+    with pytest.raises(InputError, match="a layer gives width 3 but the next takes 4"):
+        mlp([(draw(2, 3), draw(3)), (draw(4, 2), draw(2))])
+    with pytest.raises(InputError, match=r"the state dict has no 'layers\.0\.b'"):
+        mlp({"layers.0.W": draw(2, 3)})
+    with pytest.raises(InputError, match="a Linear is not a modular-addition transformer"):
+        modadd(nn.Linear(2, 2))
+
+
+def test_a_strange_checkpoint_is_told_by_what_it_lacks(adder):
+    weights = adder.state_dict()
+    with pytest.raises(InputError, match=r"1 tensors are missing.*unembed.b_U"):
+        modadd_from({name: value for name, value in weights.items() if name != "unembed.b_U"})
+    with pytest.raises(InputError, match=r"do not fit one another: blocks.0.mlp.b_in \(3,\) for \(16,\)"):
+        modadd_from({**weights, "blocks.0.mlp.b_in": torch.zeros(3)})
+
+
+def test_a_section_that_is_not_the_model_is_caught(adder):
+    from dataclasses import replace
+
+    section = modadd(adder)[1]
+    wrong = replace(section, function=lambda x, _context: section.form.forward(x) + 1)
+    with pytest.raises(UnweaveError, match="misses something"):
+        wrong.check(modadd_pairs(7)[0])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_transformers_get_closed_forms_of_mlp_norm_and_head(name):
+    model, tokens = tiny.model_of(name), tiny.ids_of(4, 6)
+    layers = ["blocks.0.resid_pre", "blocks.0.resid_mid", "blocks.0.resid_post", "blocks.1.resid_mid"]
+    kinds = [one.kind for one in chain(model, layers, probe=tokens)]
+    assert [kinds[1], kinds[0] != "mlp", kinds[2] != "mlp"] == ["mlp", True, True]
+    last = chain(model, ["blocks.1.resid_mid", "blocks.1.resid_post", "final_norm", "logits"], probe=tokens)
+    assert [one.kind for one in last] == ["mlp", "norm", "linear"]
+    closed = fit(last, tokens, matmul="float64")
+    from dataclasses import replace
+
+    slow = fit([replace(one, form=None) for one in last], tokens)
+    for layer in closed.layers[:-1]:
+        top = 5
+        assert torch.allclose(closed.lambdas[layer][:top], slow.lambdas[layer][:top], rtol=1e-6)
+    for pair, edges in closed.edges.items():
+        size = [min(20, n) for n in edges.shape]
+        assert torch.allclose(edges.diagonal()[:5], slow.edges[pair].diagonal()[:5], rtol=1e-5), (pair, size)
+
+
+def test_a_block_that_does_more_than_its_weights_say_is_left_to_derivatives():
+    model = tiny.model_of("llama")
+    block = model.module.model.layers[0].mlp
+    block.act_fn = nn.Tanh()  # the configuration says otherwise
+    (section,) = chain(model, ["blocks.0.resid_mid", "blocks.0.resid_post"], probe=tiny.ids_of(2, 4))
+    assert section.form is None
