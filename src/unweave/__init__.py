@@ -34,6 +34,7 @@ _WHERE = {
     "save": "unweave.artifact",
     "load": "unweave.artifact",
     "probing": "",
+    "ndm": "",
     "evals": "",
     "features": "",
 }
@@ -42,6 +43,7 @@ _WHERE = {
 if TYPE_CHECKING:
     from unweave import evals as evals
     from unweave import features as features
+    from unweave import ndm as ndm
     from unweave import probing as probing
     from unweave.activations.collect import collect as collect
     from unweave.activations.labels import read_labels as read_labels

@@ -1,0 +1,13 @@
+"""NDM: a partition of representation space into orthogonal subspaces, found without labels, and how to read it."""
+
+from unweave.ndm.edits import BlockEdits as BlockEdits
+from unweave.ndm.edits import block_edits as block_edits
+from unweave.ndm.fit import fit as fit
+from unweave.ndm.measure import mutual_information as mutual_information
+from unweave.ndm.measure import neighbor_distance as neighbor_distance
+from unweave.ndm.merging import MergePlan as MergePlan
+from unweave.ndm.merging import merge as merge
+from unweave.ndm.merging import plan_merges as plan_merges
+from unweave.ndm.merging import split as split
+from unweave.ndm.presets import PRESETS as PRESETS
+from unweave.ndm.result import NDMResult as NDMResult
