@@ -97,12 +97,14 @@ class NDMConfig(Config):
     """From small blocks upwards, or from one block downwards."""
     metric: Literal["euclidean", "cosine"] = "euclidean"
     """Distance inside a block."""
-    steps: Annotated[int, Field(ge=0)] = 1200
-    """Most steps of the descent."""
+    steps: Annotated[int, Field(ge=0)] | None = None
+    """Most steps of the descent; None is 1,200, or 300 where independent components gave the groups."""
     lr: Annotated[float, Field(gt=0)] | None = None
     """Adam's learning rate; None is .16 / sqrt(width)."""
     schedule: Literal["falling", "constant"] = "falling"
-    """`falling` is constant for three tenths and then falls to 0 in a straight line."""
+    """`falling` is constant for three tenths and then falls to 0 in a straight line: up to the first check, and from a
+    lower rate again up to the end.
+    """
     retraction: Literal["cayley", "expm"] = "cayley"
     """How a step stays orthogonal."""
     init: Literal["auto", "identity", "ica", "random"] = "auto"

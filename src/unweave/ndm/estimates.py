@@ -29,8 +29,8 @@ from unweave.tensors.neighbors import SearchOptions, block_columns, nearest_in_b
 MOST_KEYS = 98_304
 QUERIES = 2000
 FEWEST_QUERIES = 250
-BUDGET = 1.5e9
-"""Distances that are compared at a check before queries are left out."""
+BUDGET = 5e8
+"""Distances that are compared at a check of a fit before queries are left out."""
 NULL_PAIRS = 12
 AUTO_FACTOR = 2.0
 AUTO_LEAST = 0.04
@@ -76,7 +76,9 @@ class Sample:
     cells: int = field(default=CELLS)
 
 
-def draw_sample(rows: Rows, config: NDMConfig, rotation: Tensor, pairs: int, turn: int) -> Sample:
+def draw_sample(
+    rows: Rows, config: NDMConfig, rotation: Tensor, pairs: int, turn: int, *, budget: float = BUDGET
+) -> Sample:
     """The rows among which the information is estimated, a new draw for every check."""
     options = config.merging
     width = len(rows.live)
@@ -84,7 +86,7 @@ def draw_sample(rows: Rows, config: NDMConfig, rotation: Tensor, pairs: int, tur
     count = min(options.keys or MOST_KEYS, len(rows), fits)
     rng = np.random.default_rng([config.seed, 5, turn])
     keys = np.sort(rng.permutation(len(rows))[:count])
-    asked = options.queries or max(FEWEST_QUERIES, min(QUERIES, int(BUDGET / max(1, pairs * count))))
+    asked = options.queries or max(FEWEST_QUERIES, min(QUERIES, int(budget / max(1, pairs * count))))
     own = np.sort(rng.permutation(count)[: min(asked, count)])
     drawn = torch.cat([rows.take(keys[start : start + 16384]) @ rotation for start in range(0, count, 16384)])
     if options.resolution:

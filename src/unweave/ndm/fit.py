@@ -35,6 +35,10 @@ from unweave.ndm.start import Start, ica_start, plain_start
 from unweave.ndm.training import Job, Progressed, descend, search_options, train
 from unweave.tensors.orthogonal import polar
 
+GROUPS_RATE = 0.1
+"""Share of the learning rate for a start whose groups are known: it is polished, not looked for."""
+STEPS, GROUPS_STEPS = 1200, 300
+"""Steps of a fit that was not told, from a start of its own and from groups that are known."""
 PILOT_STEPS = 60
 """Steps after which two starts are compared."""
 CHEAP_WIDTH = 128
@@ -193,6 +197,7 @@ def prepared(rows: Rows, config: NDMConfig, progress: Progress, clock: float) ->
         split=split,
         measured=held_out_pool(rows, split, config),
         lr=config.lr or 0.16 / width**0.5,
+        steps=STEPS if config.steps is None else config.steps,
         options=search_options(config, width),
         progress=progress,
         clock=clock,
@@ -203,12 +208,20 @@ def _fitted(job: Job, checkpoint: str | Path | None) -> tuple[Progressed, tuple[
     job = replace(job, loosen=_loosened, save=None if checkpoint is None else saver(checkpoint, job))
     found = last_checkpoint(checkpoint, job) if checkpoint is not None else None
     if found is not None:
-        return train(job, found.done), found.starts
+        return train(_rated(job, found.done.start), found.done), found.starts
     start, tried = best_start(job)
     done = Progressed(
         state=start_state(start.rotation, start.sizes), start=start.name, start_sizes=start.sizes
     )
-    return train(replace(job, starts=tried), done), tried
+    return train(replace(_rated(job, start.name), starts=tried), done), tried
+
+
+def _rated(job: Job, start: str) -> Job:
+    """The fit with the learning rate and the steps that its start asks for."""
+    if start != "ica groups":
+        return job
+    job = replace(job, lr=job.lr * GROUPS_RATE) if job.config.lr is None else job
+    return replace(job, steps=GROUPS_STEPS) if job.config.steps is None else job
 
 
 def _loosened(job: Job, done: Progressed) -> Progressed:
@@ -235,7 +248,7 @@ def best_start(job: Job) -> tuple[Start, tuple[tuple[str, float], ...]]:
         done = Progressed(
             state=start_state(start.rotation, start.sizes), start=start.name, start_sizes=start.sizes
         )
-        moved = descend(job, done, min(PILOT_STEPS, config.steps)).state
+        moved = descend(_rated(job, start.name), done, min(PILOT_STEPS, job.steps)).state
         scores.append(float(held_out(job.measured, moved.rotation, moved.sizes, config.metric).mean()))
     tried = tuple((start.name, score) for start, score in zip((plain, found), scores, strict=True))
     if scores[1] <= scores[0]:
@@ -251,7 +264,7 @@ def _only_block(job: Job) -> Progressed:
 
 def _result(job: Job, done: Progressed, tried: tuple[tuple[str, float], ...]) -> NDMResult:
     rows, config, state = job.rows, job.config, done.state
-    shared, _ = dependence(rows, config, state.rotation, state.sizes, turn=config.steps + 1)
+    shared, _ = dependence(rows, config, state.rotation, state.sizes, turn=job.steps + 1)
     blocks = block_table(rows, config, state.rotation, state.sizes, job.split.keys, job.split.held)
     warnings = [*rows.warnings, *job.split.warnings]
     if len(state.sizes) == 1:

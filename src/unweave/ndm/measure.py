@@ -31,6 +31,9 @@ from unweave.ndm.result import Block
 from unweave.ndm.rows import Rows, open_rows
 from unweave.tensors.neighbors import Exclusion, SearchOptions, block_columns, nearest_in_blocks
 
+BUDGET = 4e9
+"""Distances that `mutual_information` compares before it leaves queries out."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NeighborDistance:
@@ -166,7 +169,7 @@ def mutual_information(
     sizes = tuple(featurizer.blocks)
     count = len(sizes)
     wanted = _wanted(pairs, count)
-    sample = draw_sample(opened, config, _rotation(opened, featurizer), len(wanted), 0)
+    sample = draw_sample(opened, config, _rotation(opened, featurizer), len(wanted), 0, budget=BUDGET)
     found = estimate(sample, sizes, pairs=wanted)
     nats = matrix_of({pair: value for pair, (value, _) in found.items()}, count)
     chance = shuffled_scores(sample, sizes, pairs=null, seed=seed) if null else ()

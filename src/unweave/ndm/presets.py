@@ -36,7 +36,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "laptop": {},
         "quick": {"steps": 300, "pool": 2048, "mi_keys": 4096, "mi_queries": 1000},
-        "toy": {"unit_size": 2, "steps": 300, "mi_keys": 8192, "mi_queries": 1000},
+        "toy": {"unit_size": 2, "mi_keys": 8192, "mi_queries": 1000},
         "gpt2": {
             **PUBLISHED,
             "unit_size": 32,

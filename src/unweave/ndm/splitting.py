@@ -89,7 +89,7 @@ def fit_by_splitting(job: Job) -> Progressed:
         start = sorted_start(torch.cat(parts, 1), cut_sizes, "split")
         order = sorted(range(len(cut_sizes)), key=lambda block, sizes=cut_sizes: -sizes[block])
         rotation, sizes, final = start.rotation, start.sizes, [flags[block] for block in order]
-        state = replace(start_state(rotation, sizes), step=(number + 1) * job.config.steps)
+        state = replace(start_state(rotation, sizes), step=(number + 1) * job.steps)
         done = replace(done, state=state, entries=(*done.entries, _entry(job, rotation, sizes, state.step, scores)))
     last = replace(done.entries[-1], event="stop", scores=()) if done.entries else None
     return replace(done, entries=(*done.entries, last) if last else (), stopped=True)
@@ -125,7 +125,7 @@ def best_cut(job: Job, columns: Float[Tensor, "d k"], number: int) -> Cut | None
         generator = torch.Generator().manual_seed(job.config.seed * 1000 + number * 10 + trial)
         order = torch.randperm(size, generator=generator)
         state = start_state(torch.eye(size, dtype=columns.dtype)[:, order], sizes)
-        done = descend(inner, Progressed(state=state, start="split", start_sizes=sizes), inner.config.steps)
+        done = descend(inner, Progressed(state=state, start="split", start_sizes=sizes), inner.steps)
         shared, _ = dependence(inner.rows, inner.config, done.state.rotation, sizes, turn=trial, null=1)
         limit = threshold(job.config, shared.null)
         found.append(Cut(rotation=done.state.rotation, sizes=sizes, score=shared.nats[0, 1] / size))

@@ -26,6 +26,12 @@ from unweave.tensors.neighbors import Exclusion, SearchOptions, nearest_in_block
 
 GRID = 20
 """Measurements of a fit."""
+SECOND_RATE = 0.3
+"""Share of the rate with which a fit goes on after its first check."""
+CLEAR_SHARE = 0.25
+"""Before the end a pair is only merged if it shares this much of what the closest pair does: blocks of unequal size leak
+into one another until they have the sizes of the groups.
+"""
 LAST_CHECK = 100
 """A scheduled check needs so many steps after it."""
 WIDE = 256
@@ -68,6 +74,7 @@ class Job:
     measured: Pool
     """Held-out rows and their keys."""
     lr: float
+    steps: int
     options: SearchOptions
     save: Callable[[Job, Progressed], None] | None = None
     starts: tuple[tuple[str, float], ...] = ()
@@ -94,10 +101,17 @@ class Progressed:
 
 
 def learning_rate(job: Job, at: int) -> float:
-    """The rate of a step."""
-    if job.config.schedule == "constant":
+    """The rate of a step: constant, then down a straight line to nothing at the first check, where the blocks must lie
+    still, and from a lower one again to nothing at the end.
+    """
+    config = job.config
+    if config.schedule == "constant":
         return job.lr
-    return job.lr * min(1.0, (1 - at / max(1, job.config.steps)) / 0.7)
+    first = first_check(job)
+    turn = job.steps if first is None or config.merging.interval is not None else min(first, job.steps)
+    if at < turn:
+        return job.lr * min(1.0, (1 - at / turn) / 0.7)
+    return job.lr * SECOND_RATE * max(0.0, 1 - (at - turn) / max(1, job.steps - turn))
 
 
 def search_options(config: NDMConfig, width: int) -> SearchOptions:
@@ -113,24 +127,24 @@ def search_options(config: NDMConfig, width: int) -> SearchOptions:
 def train(job: Job, done: Progressed) -> Progressed:
     """The fit from where it is to its end."""
     config = job.config
-    every = _save_every(config)
-    with job.progress.task("ndm", config.steps, "step") as advance:
+    every = _save_every(job)
+    with job.progress.task("ndm", job.steps, "step") as advance:
         advance(done.state.step)
         while not done.stopped:
             at = done.state.step
-            if _is_due(config, at):
+            if _is_due(job, at):
                 if job.loosen is not None and not done.is_loosened:
                     done = replace(job.loosen(job, done), is_loosened=True)
                 done = check(job, done)
-            if at >= config.steps:
+            if at >= job.steps:
                 done = _noted(job, done, event="stop", note="all steps are done") if not done.stopped else done
                 break
             if done.stopped:
                 break
-            until = min(config.steps, at - at % every + every, _next_check(config, at))
+            until = min(job.steps, at - at % every + every, _next_check(job, at))
             done = descend(job, done, until)
             advance(until - at)
-            if job.save is not None and (until % every == 0 or until == config.steps):
+            if job.save is not None and (until % every == 0 or until == job.steps):
                 job.save(job, done)
     return replace(done, state=polished(done.state), stopped=True)
 
@@ -138,7 +152,7 @@ def train(job: Job, done: Progressed) -> Progressed:
 def descend(job: Job, done: Progressed, until: int) -> Progressed:
     """Steps up to `until`, with a measurement wherever the grid has one."""
     config, state = job.config, done.state
-    grid = max(1, config.steps // GRID)
+    grid = max(1, job.steps // GRID)
     losses: list[float] = []
     pool: Pool | None = None
     found: Tensor | None = None
@@ -147,7 +161,7 @@ def descend(job: Job, done: Progressed, until: int) -> Progressed:
         at = state.step
         if at // config.search.pool_refresh != turn or pool is None:
             turn = at // config.search.pool_refresh
-            size = keys_at(job.split, config, at / max(1, config.steps))
+            size = keys_at(job.split, config, at / max(1, job.steps))
             pool = pool_at(job.rows, job.split, config, turn, size)
             found = None
         place = at % config.search.pool_refresh // config.search.refresh
@@ -159,7 +173,7 @@ def descend(job: Job, done: Progressed, until: int) -> Progressed:
         if here.gradient is None:
             raise RuntimeError("a step needs a gradient")
         state = step(state, here.gradient, learning_rate(job, at), config.retraction)
-        if state.step % grid == 0 or state.step == config.steps:
+        if state.step % grid == 0 or state.step == job.steps:
             state = polished(state)
             done = _noted(job, replace(done, state=state), losses=losses)
             losses = []
@@ -193,10 +207,13 @@ def check(job: Job, done: Progressed) -> Progressed:
     found, sample = dependence(job.rows, config, state.rotation, state.sizes, turn=state.step)
     done = replace(done, before=done.before or found)
     limit, nats = threshold(config, found.null), dict(found.nats)
+    clear = limit
+    if config.merging.interval is None and state.step < job.steps:  # the end sees those that are not clear yet
+        clear = max(limit, CLEAR_SHARE * max(normalised(nats, state.sizes).values()))
     rounds = 0
     while True:
         sizes = done.state.sizes
-        plan = plan_merges(normalised(nats, sizes), sizes, limit, config.merging.cap)
+        plan = plan_merges(normalised(nats, sizes), sizes, clear, config.merging.cap)
         if not plan.pairs:
             break
         rounds += 1
@@ -206,7 +223,7 @@ def check(job: Job, done: Progressed) -> Progressed:
             state=permuted(done.state, order, plan.sizes, carry=config.merging.carry),
             rounds=(*done.rounds, plan),
         )
-        done = _noted(job, done, event="merge", plan=plan, limit=limit)
+        done = _noted(job, done, event="merge", plan=plan, limit=clear)
         if config.merging.interval is not None or len(plan.sizes) < 2:
             break
         sample = replace(sample, keys=sample.keys[:, order], queries=sample.queries[:, order])
@@ -254,7 +271,7 @@ def _noted(
         train_loss=sum(losses) / len(losses) if losses else None,
         loss=float(distances.mean()),
         lr=learning_rate(job, state.step),
-        pool=keys_at(job.split, job.config, state.step / max(1, job.config.steps)),
+        pool=keys_at(job.split, job.config, state.step / max(1, job.steps)),
         event=event,
         sizes=state.sizes,
         pairs=plan.pairs if plan else (),
@@ -266,32 +283,34 @@ def _noted(
     return replace(done, entries=(*done.entries, entry))
 
 
-def _save_every(config: NDMConfig) -> int:
+def _save_every(job: Job) -> int:
+    config = job.config
     whole = config.search.pool_refresh * config.search.refresh
-    return max(1, config.steps // GRID // whole) * whole
+    return max(1, job.steps // GRID // whole) * whole
 
 
-def first_check(config: NDMConfig) -> int | None:
+def first_check(job: Job) -> int | None:
     """The step of the first check; None if there is none."""
+    config = job.config
     if config.merging.threshold == "never":
         return None
-    return config.merging.start if config.merging.start is not None else config.steps * 3 // 5
+    return config.merging.start if config.merging.start is not None else job.steps * 3 // 5
 
 
-def _is_due(config: NDMConfig, at: int) -> bool:
-    first, interval = first_check(config), config.merging.interval
+def _is_due(job: Job, at: int) -> bool:
+    first, interval = first_check(job), job.config.merging.interval
     if first is None:
         return False
     if interval is None:
-        return at in (first, config.steps)
-    return at >= first and (at - first) % interval == 0 and at < config.steps - LAST_CHECK
+        return at in (first, job.steps)
+    return at >= first and (at - first) % interval == 0 and at < job.steps - LAST_CHECK
 
 
-def _next_check(config: NDMConfig, at: int) -> int:
+def _next_check(job: Job, at: int) -> int:
     """The next step after this one at which a check is due, or the last step."""
-    first, interval = first_check(config), config.merging.interval
+    first, interval = first_check(job), job.config.merging.interval
     if first is None:
-        return config.steps
+        return job.steps
     if at < first:
         return first
-    return config.steps if interval is None else first + ((at - first) // interval + 1) * interval
+    return job.steps if interval is None else first + ((at - first) // interval + 1) * interval
