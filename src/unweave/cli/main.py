@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from unweave.cli.collect import collect
+from unweave.cli.ndm import ndm
 from unweave.cli.probe import probe
 from unweave.cli.report import report
 from unweave.cli.study import study
@@ -55,6 +56,7 @@ app.command()(study)
 app.command()(collect)
 app.command()(report)
 app.add_typer(probe, name="probe")
+app.add_typer(ndm, name="ndm")
 app.add_typer(zoo, name="zoo")
 
 

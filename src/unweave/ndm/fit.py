@@ -20,19 +20,20 @@ from unweave.features.affine import AffineFeaturizer
 from unweave.features.featurizer import Capacity, Gauge, Provenance, Within
 from unweave.log import SILENT, Progress
 from unweave.ndm.checkpoints import last_checkpoint, saver
-from unweave.ndm.config import NDMConfig, threshold_of
+from unweave.ndm.config import NDMConfig, bytes_of, threshold_of
 from unweave.ndm.descent import start_state
 from unweave.ndm.escape import escape as leave_minimum
 from unweave.ndm.escape import proposals
 from unweave.ndm.estimates import dependence, held_out, matrix_of
 from unweave.ndm.measure import block_table
-from unweave.ndm.pool import held_out_pool, split_rows
+from unweave.ndm.pool import AUTO_POOL, held_out_pool, split_rows
 from unweave.ndm.presets import settled
 from unweave.ndm.result import OUTLIER_SHARE, NDMResult, Outcome
 from unweave.ndm.rows import Rows, open_rows
 from unweave.ndm.splitting import fit_by_splitting
 from unweave.ndm.start import Start, ica_start, plain_start
 from unweave.ndm.training import Job, Progressed, descend, search_options, train
+from unweave.tensors.neighbors import TILE
 from unweave.tensors.orthogonal import polar
 
 GROUPS_RATE = 0.1
@@ -185,6 +186,37 @@ def fit_rows(
     else:
         done, tried = _fitted(job, checkpoint)
     return _result(job, done, tried)
+
+
+def plan(config: NDMConfig, rows: int, width: int) -> dict[str, Any]:
+    """What a fit will hold and roughly cost, before it starts.
+
+    Args:
+        config: Every option.
+        rows: Of the matrix.
+        width: Of the matrix.
+    """
+    pool = min(AUTO_POOL, rows) if config.search.pool == "auto" else min(config.search.pool, rows)
+    blocks = -(-width // config.unit_size)
+    steps = STEPS if config.steps is None else config.steps
+    batch = config.search.batch
+    fast = search_options(config, width).precision == "bfloat16"
+    turned = 2 * pool * width * width / (8e11 if fast else 1.2e11)
+    scored = 2 * pool * batch * width / 1.2e11 + 4e-10 * pool * batch * blocks
+    each = turned + scored + 6 * width**3 / 1.2e11 + 8e-10 * blocks * batch * width + 5e-4
+    return {
+        "rows": rows,
+        "width": width,
+        "unit_size": config.unit_size,
+        "blocks": blocks,
+        "pool": pool,
+        "steps": steps,
+        "bytes": min(
+            bytes_of(config.search.memory),
+            2 * 4 * pool * width + 64 * width * width + 3 * 4 * blocks * batch * width + 12 * TILE * (width + batch),
+        ),
+        "seconds": round(steps * each, 1),
+    }
 
 
 def prepared(rows: Rows, config: NDMConfig, progress: Progress, clock: float) -> Job:
