@@ -58,7 +58,11 @@ FORBIDDEN = {
     "a relative import": lambda node, _: isinstance(node, ast.ImportFrom) and node.level > 0,
     "pickle": lambda node, _: imports(node, "pickle", "cPickle", "dill", "joblib", "shelve", "marshal"),
     "eval or exec": lambda node, _: called(node, "eval", "exec", "compile", "__import__"),
-    "torch.load": lambda node, _: isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.load",
+    "torch.load that runs what it reads": lambda node, _: (
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "torch.load"
+        and not any(one.arg == "weights_only" and ast.unparse(one.value) == "True" for one in node.keywords)
+    ),
     "a mutable default": mutable_default,
     "global": lambda node, _: isinstance(node, ast.Global),
     "os.system": lambda node, _: isinstance(node, ast.Attribute) and ast.unparse(node) in ("os.system", "os.popen"),

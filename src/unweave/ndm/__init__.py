@@ -10,4 +10,7 @@ from unweave.ndm.merging import merge as merge
 from unweave.ndm.merging import plan_merges as plan_merges
 from unweave.ndm.merging import split as split
 from unweave.ndm.presets import PRESETS as PRESETS
+from unweave.ndm.reference import load_reference as load_reference
 from unweave.ndm.result import NDMResult as NDMResult
+from unweave.ndm.stability import match as match
+from unweave.ndm.stability import stability as stability
