@@ -20,7 +20,7 @@ from unweave.ndm.training import Entry, Job, Progressed, descend, learning_rate
 from unweave.tensors.linalg import random_orthogonal
 from unweave.tensors.neighbors import block_columns
 
-POLISH_STEPS = 100
+POLISH_STEPS = 120
 AUTO_PROPOSALS = 6
 NARROW = 64
 """Width up to which proposals are made unasked."""
@@ -59,9 +59,12 @@ def escape(job: Job, done: Progressed, count: int) -> Progressed:
 
 
 def _polished(job: Job, done: Progressed, state: State) -> tuple[State, float]:
-    """The state after a few steps, its step as it was, and its held-out distance."""
-    moved = descend(job, replace(done, state=state), state.step + POLISH_STEPS).state
-    distances = held_out(job.measured, moved.rotation, moved.sizes, job.config.metric)
+    """The state after a short fit of its own at a falling rate, its step as it was, and its held-out distance."""
+    merging = job.config.merging.model_copy(update={"threshold": "never"})
+    config = job.config.model_copy(update={"merging": merging})
+    alone = replace(job, config=config, steps=POLISH_STEPS)
+    moved = descend(alone, replace(done, state=replace(state, step=0)), POLISH_STEPS).state
+    distances = held_out(job.measured, moved.rotation, moved.sizes, config.metric)
     return replace(moved, step=state.step), float(distances.mean())
 
 

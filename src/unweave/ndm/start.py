@@ -88,8 +88,8 @@ def ica_start(rows: Rows, unit_size: int, seed: int, *, keep_units: bool) -> Sta
     bases = [_basis(mixing[group]) for group in groups]
     rotation = polar(torch.cat([*bases, rest.double()], 1)).to(dtype)
     cuts: list[int] = []
-    for group in groups:
-        cuts += unit_sizes(len(group), unit_size)
+    for group in groups:  # in one dimension neighbours are always near: units of 1 would drift out of their groups
+        cuts += unit_sizes(len(group), max(2, unit_size))
     cuts += [rest.shape[1]] if rest.shape[1] else []
     return sorted_start(rotation, cuts, "ica groups")
 

@@ -28,9 +28,9 @@ GRID = 20
 """Measurements of a fit."""
 SECOND_RATE = 0.3
 """Share of the rate with which a fit goes on after its first check."""
-CLEAR_SHARE = 0.25
-"""Before the end a pair is only merged if it shares this much of what the closest pair does: blocks of unequal size leak
-into one another until they have the sizes of the groups.
+CLEAR_SHARE, CLEAR_FACTOR = 0.25, 3.0
+"""Before the end a pair is only merged if it shares this much of what the closest pair does, and so many times the
+threshold: blocks of unequal size leak into one another until they have the sizes of the groups.
 """
 LAST_CHECK = 100
 """A scheduled check needs so many steps after it."""
@@ -209,7 +209,7 @@ def check(job: Job, done: Progressed) -> Progressed:
     limit, nats = threshold(config, found.null), dict(found.nats)
     clear = limit
     if config.merging.interval is None and state.step < job.steps:  # the end sees those that are not clear yet
-        clear = max(limit, CLEAR_SHARE * max(normalised(nats, state.sizes).values()))
+        clear = max(CLEAR_FACTOR * limit, CLEAR_SHARE * max(normalised(nats, state.sizes).values()))
     rounds = 0
     while True:
         sizes = done.state.sizes
