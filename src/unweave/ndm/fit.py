@@ -42,7 +42,7 @@ STEPS, GROUPS_STEPS = 1200, 300
 """Steps of a fit that was not told, from a start of its own and from groups that are known."""
 PILOT_STEPS = 60
 """Steps after which two starts are compared."""
-CHEAP_WIDTH = 128
+CHEAP_WIDTH = 1024
 """Width up to which independent components are tried unasked."""
 
 

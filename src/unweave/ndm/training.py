@@ -22,7 +22,7 @@ from unweave.ndm.merging import MergePlan, columns_of, plan_merges
 from unweave.ndm.objective import OBJECTIVES, Evaluated
 from unweave.ndm.pool import Pool, Split, batch_of, keys_at, pool_at
 from unweave.ndm.rows import Rows
-from unweave.tensors.neighbors import Exclusion, SearchOptions, nearest_in_blocks
+from unweave.tensors.neighbors import Exclusion, SearchOptions, has_matrix_units, nearest_in_blocks
 
 GRID = 20
 """Measurements of a fit."""
@@ -118,8 +118,7 @@ def search_options(config: NDMConfig, width: int) -> SearchOptions:
     """How the training searches."""
     wanted = config.search.dtype
     if wanted == "auto":
-        fast = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        wanted = "bfloat16" if width >= WIDE and fast() else "float32"
+        wanted = "bfloat16" if width >= WIDE and has_matrix_units() else "float32"
     precision = "bfloat16" if wanted == "bfloat16" else "float32"
     return SearchOptions(precision=precision, metric=config.metric)
 
