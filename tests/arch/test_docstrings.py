@@ -165,6 +165,9 @@ MADE_BY_VERBS = {
     "uw.probing.Winner": "best_unit", "uw.probing.Compound": "compound", "uw.evals.ClassAblation": "ablate_by_class",
     "uw.evals.Context": "contexts", "uw.evals.NeuronCard": "neuron_card",
     "uw.probing.ClassSweep": "sweep", "uw.probing.Subset": "best_subset",
+    "uw.ndm.NDMResult": "fit", "uw.ndm.BlockEdits": "block_edits", "uw.ndm.MergePlan": "plan_merges",
+    "uw.ndm.Preimage": "Preimages", "uw.ndm.BlockLabel": "label_blocks", "uw.ndm.Consistency": "block_consistency",
+    "uw.ndm.Attribution": "attribute",
     "uw.evals.Effects": "effects_of", "uw.evals.PlainRun": "plain_run", "uw.load": "save",
 }  # fmt: skip
 """Exported names without an example of their own -> whose example shows them."""

@@ -82,9 +82,7 @@ def test_a_width_that_is_no_multiple(width) -> None:
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("retraction", ["cayley", "expm"])
 def test_it_stays_orthogonal_and_lowers_the_loss(world, metric, retraction) -> None:
-    found = uw.ndm.fit(
-        world.rows, metric=metric, retraction=retraction, merge_thr=float("inf"), init="random", **QUICK
-    )
+    found = uw.ndm.fit(world.rows, metric=metric, retraction=retraction, merge_thr=float("inf"), init="random", **QUICK)
     assert deviation(found.featurizer.read) < 1e-12
     assert float(torch.det(found.featurizer.read)) > 0
     losses = [row["loss"] for row in found.history if row["loss"] is not None]
@@ -264,7 +262,13 @@ def test_presets_are_the_published_settings() -> None:
     from unweave.ndm.presets import settled
 
     gpt2 = settled("gpt2", {})
-    assert (gpt2.unit_size, gpt2.steps, gpt2.lr, gpt2.search.pool, gpt2.search.batch) == (32, 100_000, 3e-4, 409_600, 128)
+    assert (gpt2.unit_size, gpt2.steps, gpt2.lr, gpt2.search.pool, gpt2.search.batch) == (
+        32,
+        100_000,
+        3e-4,
+        409_600,
+        128,
+    )
     assert (gpt2.merging.start, gpt2.merging.interval, gpt2.merging.threshold) == (20_000, 8000, 0.04)
     assert gpt2.schedule == "constant"
     assert settled("gemma-2-2b", {"steps": 5}).merging.threshold == 0.01

@@ -62,7 +62,8 @@ def test_the_merge_rule_replays_every_check_of_the_logs(released, log) -> None:
 
 
 @pytest.mark.parametrize(
-    ("site", "off", "determinant"), [("x0.pre", 1.14e-4, 0.976), ("x4.post", 1.45e-4, 0.976), ("x6.post", 1.50e-4, 0.973)]
+    ("site", "off", "determinant"),
+    [("x0.pre", 1.14e-4, 0.976), ("x4.post", 1.45e-4, 0.976), ("x6.post", 1.50e-4, 0.973)],
 )
 def test_the_gpt2_matrices_load(released, site, off, determinant) -> None:
     files = released / f"gpt2/R-gpt2-{site}.pt", released / f"gpt2/R_config-gpt2-{site}.json"
@@ -111,7 +112,8 @@ def test_gini_of_the_printed_lists(released, which) -> None:
     text = (released / f"gpt2/eval_log{which}_tests1-2.txt").read_text()
     lists = [ast.literal_eval(one) for one in re.findall(r"^ *(\[.*\])$", text, flags=re.MULTILINE)]
     printed = {
-        (int(test), kind): float(value) for test, kind, value in re.findall(r"gini coef test(\d) (\w+)\s+([\d.e-]+)", text)
+        (int(test), kind): float(value)
+        for test, kind, value in re.findall(r"gini coef test(\d) (\w+)\s+([\d.e-]+)", text)
     }
     assert len(printed) == 6
     assert len(lists) == 6

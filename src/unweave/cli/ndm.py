@@ -50,9 +50,7 @@ def fit(
     steps: Annotated[int | None, typer.Option("--steps", help="Most steps.")] = None,
     pool: Annotated[int | None, typer.Option("--pool", help="Keys among which the nearest is sought.")] = None,
     batch: Annotated[int | None, typer.Option("--batch", help="Queries a step.")] = None,
-    merge_thr: Annotated[
-        str | None, typer.Option("--merge-thr", help="Nats per dimension, auto, or never.")
-    ] = None,
+    merge_thr: Annotated[str | None, typer.Option("--merge-thr", help="Nats per dimension, auto, or never.")] = None,
     method: Annotated[str | None, typer.Option("--method", help="merge or split.")] = None,
     metric: Annotated[str | None, typer.Option("--metric", help="euclidean or cosine.")] = None,
     memory: Annotated[str | None, typer.Option("--memory", help="What it may hold, such as 2GB.")] = None,
@@ -125,7 +123,9 @@ def toy(
     try:
         sizes = tuple(int(part) for part in groups.split(","))
     except ValueError:
-        raise InputError(f"--groups is {groups!r}: numbers with commas between them are needed, such as 20,20") from None
+        raise InputError(
+            f"--groups is {groups!r}: numbers with commas between them are needed, such as 20,20"
+        ) from None
     run = ndm_toy(sizes, width, seed, restarts=restarts, progress=listener(quiet=quiet))
     if json:
         typer.echo(jsonlib.dumps(without_nan(run.facts())))

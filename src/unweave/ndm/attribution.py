@@ -84,7 +84,7 @@ def attribute(
     if featurizer.site is None or isinstance(featurizer.site, tuple):
         raise InputError(f"the featurizer's site is {featurizer.site}: one site of the model is needed")
     tokens = model.tokenize([text])
-    length = int(tokens.lengths[0])
+    length = int(tokens.lengths()[0])
     if not 0 <= position < length:
         raise InputError(f"position is {position} but the text has {length} tokens: 0..{length - 1}")
     part = model.section("blocks.0.resid_pre", str(featurizer.site))

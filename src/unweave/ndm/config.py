@@ -79,7 +79,7 @@ class MergeConfig(Config):
     cap: Annotated[int, Field(ge=1)] = 8
     """At most one pair for so many blocks in a round."""
     keys: Annotated[int, Field(ge=2)] | None = None
-    """Rows among which the information is estimated; None is 98,304 or all there are."""
+    """Rows among which the information is estimated; None is 98,304 or all there are, fewer for hundreds of pairs."""
     queries: Annotated[int, Field(ge=2)] | None = None
     """Rows at which it is estimated; None is 2,000, fewer for many pairs."""
     resolution: Annotated[float, Field(ge=0)] = 0.03

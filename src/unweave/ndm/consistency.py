@@ -94,11 +94,15 @@ def block_consistency(
     rows = as_tensor(X, name="X").float()
     affine = as_affine(featurizer)
     if rows.ndim != 2 or rows.shape[1] != affine.width:
-        raise InputError(f"X has shape {tuple(rows.shape)} but the featurizer has width {affine.width}: rows of its site")
+        raise InputError(
+            f"X has shape {tuple(rows.shape)} but the featurizer has width {affine.width}: rows of its site"
+        )
     values = {name: np.unique(np.asarray(one), return_inverse=True)[1].reshape(-1) for name, one in attributes.items()}
     for name, one in values.items():
         if len(one) != len(rows):
-            raise InputError(f"attribute {name!r} has {len(one)} values but X has {len(rows)} rows: one a row is needed")
+            raise InputError(
+                f"attribute {name!r} has {len(one)} values but X has {len(rows)} rows: one a row is needed"
+            )
     named = groups if groups is not None or store is None else store.rows["document"]
     codes = grouping(named, len(rows)).codes
     z = (rows - affine.origin.float()) @ affine.read.float()

@@ -59,9 +59,7 @@ def step(state: State, gradient: Float[Tensor, "d d"], lr: float, retraction: st
     moved = RETRACTIONS[retraction](state.rotation, turn)
     if (state.step + 1) % POLISH_EVERY == 0:
         moved = newton_schulz(moved)
-    return State(
-        rotation=moved, sizes=state.sizes, first=first, second=second, count=count, step=state.step + 1
-    )
+    return State(rotation=moved, sizes=state.sizes, first=first, second=second, count=count, step=state.step + 1)
 
 
 def polished(state: State) -> State:

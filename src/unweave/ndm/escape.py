@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from unweave.ndm.config import NDMConfig
 from unweave.ndm.descent import State
@@ -100,5 +99,3 @@ def _information(job: Job, state: State, worst: int, others: list[int], number: 
     pairs = [(min(worst, other), max(worst, other)) for other in others]
     found = estimate(sample, state.sizes, pairs=pairs)
     return np.array([max(found[pair][0], 0.0) for pair in pairs])
-
-

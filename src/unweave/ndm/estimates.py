@@ -5,7 +5,7 @@ Both go through the rows that were set aside or drawn for it, with the search ex
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
 | `distances` | D_s | (s,) | held-out mean distance to the nearest key in a block | specs/ndm.md, section 1 |
-| `scores` | I / (d_j + d_k) | (s, s) | nats per dimension | same, section 4 rule 3 |
+| `normalised` | I / (d_j + d_k) | (s, s) | nats per dimension | same, section 4 rule 3 |
 | `resolution` | r | scalar | sd of the noise that hides smaller differences, in mean column deviations | same, pitfall d |
 """  # noqa: E501 - a table does not wrap
 
@@ -27,6 +27,7 @@ from unweave.tensors.information import CELLS, pairwise_information
 from unweave.tensors.neighbors import SearchOptions, block_columns, nearest_in_blocks
 
 MOST_KEYS = 98_304
+FEWEST_KEYS = 8192
 QUERIES = 2000
 FEWEST_QUERIES = 250
 BUDGET = 5e8
@@ -59,9 +60,7 @@ def held_out(pool: Pool, rotation: Tensor, sizes: tuple[int, ...], metric: str) 
     parts = []
     for start in range(0, len(pool.queries), 256):  # the rows found are a block a query
         part = slice(start, start + 256)
-        here = OBJECTIVES[metric](
-            pool.queries[part], pool.keys[found[:, part]], rotation, sizes, with_gradient=False
-        )
+        here = OBJECTIVES[metric](pool.queries[part], pool.keys[found[:, part]], rotation, sizes, with_gradient=False)
         parts.append(here.distances.double() * len(pool.queries[part]))
     return torch.stack(parts).sum(0) / len(pool.queries)
 
@@ -83,7 +82,8 @@ def draw_sample(
     options = config.merging
     width = len(rows.live)
     fits = max(2, bytes_of(config.search.memory) // 4 // (width * 4))
-    count = min(options.keys or MOST_KEYS, len(rows), fits)
+    most = options.keys or max(FEWEST_KEYS, min(MOST_KEYS, int(4 * budget / max(1, pairs * FEWEST_QUERIES))))
+    count = min(most, len(rows), fits)
     rng = np.random.default_rng([config.seed, 5, turn])
     keys = np.sort(rng.permutation(len(rows))[:count])
     asked = options.queries or max(FEWEST_QUERIES, min(QUERIES, int(budget / max(1, pairs * count))))
@@ -149,9 +149,7 @@ def dependence(
     )
 
 
-def normalised(
-    nats: Mapping[tuple[int, int], float], sizes: tuple[int, ...]
-) -> dict[tuple[int, int], float]:
+def normalised(nats: Mapping[tuple[int, int], float], sizes: tuple[int, ...]) -> dict[tuple[int, int], float]:
     """Nats per dimension."""
     return {(j, k): value / (sizes[j] + sizes[k]) for (j, k), value in nats.items()}
 

@@ -242,9 +242,7 @@ def _fitted(job: Job, checkpoint: str | Path | None) -> tuple[Progressed, tuple[
     if found is not None:
         return train(_rated(job, found.done.start), found.done), found.starts
     start, tried = best_start(job)
-    done = Progressed(
-        state=start_state(start.rotation, start.sizes), start=start.name, start_sizes=start.sizes
-    )
+    done = Progressed(state=start_state(start.rotation, start.sizes), start=start.name, start_sizes=start.sizes)
     return train(replace(_rated(job, start.name), starts=tried), done), tried
 
 
@@ -277,9 +275,7 @@ def best_start(job: Job) -> tuple[Start, tuple[tuple[str, float], ...]]:
     plain = Start(rotation=torch.eye(width, dtype=rows.dtype), sizes=found.sizes, name="identity")
     scores = []
     for start in (plain, found):
-        done = Progressed(
-            state=start_state(start.rotation, start.sizes), start=start.name, start_sizes=start.sizes
-        )
+        done = Progressed(state=start_state(start.rotation, start.sizes), start=start.name, start_sizes=start.sizes)
         moved = descend(_rated(job, start.name), done, min(PILOT_STEPS, job.steps)).state
         scores.append(float(held_out(job.measured, moved.rotation, moved.sizes, config.metric).mean()))
     tried = tuple((start.name, score) for start, score in zip((plain, found), scores, strict=True))
@@ -337,7 +333,10 @@ def _featurizer(job: Job, rotation: Tensor, sizes: tuple[int, ...]) -> AffineFea
     exact = polar(rotation)
     live = len(rows.live)
     dead = np.setdiff1d(np.arange(rows.width), rows.live.numpy())
-    read, write = torch.zeros(rows.width, rows.width, dtype=torch.float64), torch.zeros(rows.width, rows.width, dtype=torch.float64)
+    read, write = (
+        torch.zeros(rows.width, rows.width, dtype=torch.float64),
+        torch.zeros(rows.width, rows.width, dtype=torch.float64),
+    )
     read[rows.live, :live] = exact / rows.scale[:, None]
     write[:live][:, rows.live] = 0
     write[:live, rows.live] = exact.T * rows.scale
@@ -354,7 +353,5 @@ def _featurizer(job: Job, rotation: Tensor, sizes: tuple[int, ...]) -> AffineFea
         gauge=Gauge(within=Within.ROTATION, permutation=True),
         site=rows.site,
         capacity=Capacity(parameters=live * (live - 1) // 2),
-        provenance=Provenance(
-            method="ndm", model=rows.model, data=rows.data, rows=len(rows), seed=job.config.seed
-        ),
+        provenance=Provenance(method="ndm", model=rows.model, data=rows.data, rows=len(rows), seed=job.config.seed),
     )

@@ -4,9 +4,9 @@ that pairs of blocks share, beside what shuffled blocks give.
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
 | `distances` | D_s | (s,) | mean distance to the nearest of N keys in a block | specs/ndm.md, section 6 |
-| `effective` | (tr C)^2 / tr C^2 | scalar | effective dimension of a block with covariance C | same |
+| `effective_dimension` | (tr C)^2 / tr C^2 | scalar | effective dimension of a block with covariance C | same |
 | `entropy` | d_s mean log eps | scalar | nats, up to a constant of d_s and N | same |
-"""  # noqa: E501 - a table does not wrap
+"""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def neighbor_distance(
     Example:
         >>> X = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
         >>> neighbor_distance(X, AffineFeaturizer(read=np.eye(4), blocks=(2, 2)), queries=100)
-        NeighborDistance(0.1, weighted 0.1, 400 keys)
+        NeighborDistance(0.1059, weighted 0.1059, 400 keys)
     """
     options = {"exclude_same": exclude_same, "memory": memory, "seed": seed}
     config = settled(None, options)
@@ -258,7 +258,9 @@ def _block_rows(
             options=SearchOptions(metric=config.metric),
         )  # fmt: skip
         parts.append(
-            torch.stack([_lengths(queries, held[found[s]], turned[:, block], config) for s, block in enumerate(columns)])
+            torch.stack(
+                [_lengths(queries, held[found[s]], turned[:, block], config) for s, block in enumerate(columns)]
+            )
         )
         founds.append(found)
     lengths = torch.cat(parts, 1).double()
@@ -278,9 +280,7 @@ def _lengths(queries: Tensor, neighbors: Tensor, columns: Tensor, config: NDMCon
     return 1 - torch.cosine_similarity(queries @ columns, neighbors @ columns, dim=1).clamp(-1, 1)
 
 
-def _same(
-    labels: np.ndarray | None, near: _Near, number: int, keys: np.ndarray, asked: np.ndarray
-) -> float | None:
+def _same(labels: np.ndarray | None, near: _Near, number: int, keys: np.ndarray, asked: np.ndarray) -> float | None:
     return None if labels is None else float((labels[keys[near.found[number]]] == labels[asked]).mean())
 
 

@@ -124,7 +124,9 @@ def split(featurizer: AffineFeaturizer, block: int, sizes: Sequence[int]) -> Aff
     if not 0 <= block < len(featurizer.blocks):
         raise InputError(f"block is {block}: the featurizer has blocks 0..{len(featurizer.blocks) - 1}")
     if sum(sizes) != featurizer.blocks[block] or min(sizes) < 1:
-        raise InputError(f"sizes are {tuple(sizes)}: positive numbers that sum to {featurizer.blocks[block]} are needed")
+        raise InputError(
+            f"sizes are {tuple(sizes)}: positive numbers that sum to {featurizer.blocks[block]} are needed"
+        )
     parts = [*featurizer.blocks[:block], *sizes, *featurizer.blocks[block + 1 :]]
     order = sorted(range(len(parts)), key=lambda part: -parts[part])
     columns = columns_of([(part,) for part in order], parts)

@@ -108,7 +108,9 @@ def label_blocks(
     rows = as_tensor(X, name="X").float()
     affine = as_affine(featurizer)
     if rows.ndim != 2 or rows.shape[1] != affine.width:
-        raise InputError(f"X has shape {tuple(rows.shape)} but the featurizer has width {affine.width}: rows of its site")
+        raise InputError(
+            f"X has shape {tuple(rows.shape)} but the featurizer has width {affine.width}: rows of its site"
+        )
     named = None if groups is None and store is None else (store.rows["document"] if groups is None else groups)
     codes = grouping(named, len(rows))
     z = (rows - affine.origin.float()) @ affine.read.float()
@@ -229,9 +231,7 @@ def _random_scores(z: Tensor, size: int, problem: _Problem, draws: int, seed: in
     return torch.stack(found)
 
 
-def _difference(
-    truth: np.ndarray, scores: np.ndarray, random: np.ndarray, codes: np.ndarray, seed: int
-) -> Estimate:
+def _difference(truth: np.ndarray, scores: np.ndarray, random: np.ndarray, codes: np.ndarray, seed: int) -> Estimate:
     """AUC minus the mean of the random ones, its error from the paired influence of every document."""
     theirs = [auc(truth, one) for one in random]
     value = auc(truth, scores) - float(np.mean(theirs))

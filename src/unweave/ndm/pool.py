@@ -95,9 +95,7 @@ def split_rows(rows: Rows, config: NDMConfig) -> Split:
         if short and asked != "auto":
             warnings = (f"{len(training)} rows are fewer than pool + batch: every other row is a key, N = {pool}",)
     keys = np.random.default_rng([config.seed, 1]).permutation(training)[: pool if aside else len(training)]
-    return Split(
-        held=held, training=training, keys=np.sort(keys), pool=pool, is_window=is_window, warnings=warnings
-    )
+    return Split(held=held, training=training, keys=np.sort(keys), pool=pool, is_window=is_window, warnings=warnings)
 
 
 def keys_at(split: Split, config: NDMConfig, share: float) -> int:

@@ -118,7 +118,9 @@ class Preimages:
         """Checks that the rows have the width of the featurizer."""
         shape = tuple(getattr(self.X, "shape", ()))
         if len(shape) != 2 or shape[1] != self.featurizer.width:
-            raise InputError(f"X has shape {shape} but the featurizer has width {self.featurizer.width}: rows of its site")
+            raise InputError(
+                f"X has shape {shape} but the featurizer has width {self.featurizer.width}: rows of its site"
+            )
         if self.chunk < 1:
             raise InputError(f"chunk is {self.chunk}: at least one row is read at once")
 
@@ -337,7 +339,13 @@ def _top(similarities: Tensor, k: int) -> np.ndarray:
 
 
 def _preimage(
-    query: Hit, blocks: tuple[int, ...], measure: str, view: str, hits: tuple[Hit, ...], values: np.ndarray, limit: float
+    query: Hit,
+    blocks: tuple[int, ...],
+    measure: str,
+    view: str,
+    hits: tuple[Hit, ...],
+    values: np.ndarray,
+    limit: float,
 ) -> Preimage:
     top = 1.0 if measure == "cosine" else 0.0
     low = -1.0 if measure == "cosine" else -2.0

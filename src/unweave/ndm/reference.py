@@ -57,7 +57,9 @@ def load_reference(
     matrix = _matrix(Path(path))
     partition = _partition(config)
     if sum(partition) != len(matrix):
-        raise InputError(f"the partition sums to {sum(partition)} but the matrix has width {len(matrix)}: both of one fit")
+        raise InputError(
+            f"the partition sums to {sum(partition)} but the matrix has width {len(matrix)}: both of one fit"
+        )
     if deviation(matrix) > LOOSE:
         raise InputError(f"{path} holds a matrix with R'R off by {deviation(matrix):.2g}: a rotation is needed")
     read = polar(matrix) if polish else matrix.double()

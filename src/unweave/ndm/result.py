@@ -127,7 +127,9 @@ class NDMResult:
         """One dictionary a block."""
         return [block.row() for block in self.blocks]
 
-    def block_edits(self, base: Any, source: Any, *, positions: Any = None, blocks: Sequence[int] | None = None) -> BlockEdits:
+    def block_edits(
+        self, base: Any, source: Any, *, positions: Any = None, blocks: Sequence[int] | None = None
+    ) -> BlockEdits:
         """Interchange edits, one block each along a batch axis; see `unweave.ndm.edits.block_edits`."""
         return block_edits(self.featurizer, base, source, positions=positions, blocks=blocks)
 

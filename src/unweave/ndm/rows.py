@@ -219,9 +219,7 @@ def _looked_through(source: Any, kept: np.ndarray | None) -> tuple[Tensor, Tenso
     return first + mean, torch.where(changes, variance.sqrt().clamp_min(torch.finfo(torch.float64).tiny), 0)
 
 
-def _without_outliers(
-    source: Any, kept: np.ndarray | None, mean: Tensor, factor: float
-) -> tuple[np.ndarray, int]:
+def _without_outliers(source: Any, kept: np.ndarray | None, mean: Tensor, factor: float) -> tuple[np.ndarray, int]:
     numbers, lengths = [], []
     for index, rows in _chunks(source, kept):
         numbers.append(index)

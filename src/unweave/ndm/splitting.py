@@ -7,7 +7,7 @@ by itself, on its own coordinates.
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
 | `score` | I / d_parent | scalar | nats per dimension between the halves | specs/ndm.md, section 5 |
-"""  # noqa: E501 - a table does not wrap
+"""
 
 from __future__ import annotations
 

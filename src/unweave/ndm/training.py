@@ -227,9 +227,7 @@ def check(job: Job, done: Progressed) -> Progressed:
             break
         sample = replace(sample, keys=sample.keys[:, order], queries=sample.queries[:, order])
         nats = _carried(nats, plan)
-        missing = [
-            (j, k) for j in range(len(plan.sizes)) for k in range(j + 1, len(plan.sizes)) if (j, k) not in nats
-        ]
+        missing = [(j, k) for j in range(len(plan.sizes)) for k in range(j + 1, len(plan.sizes)) if (j, k) not in nats]
         nats |= {pair: one for pair, (one, _) in estimate(sample, plan.sizes, pairs=missing).items()}
     if not rounds and config.merging.interval is not None:
         done = _noted(job, replace(done, stopped=True), event="stop", limit=limit, note="no pair above the threshold")
@@ -247,9 +245,7 @@ def _carried(nats: dict[tuple[int, int], float], plan: MergePlan) -> dict[tuple[
 
 
 def _search(job: Job, queries: Tensor, keys: Any, state: State, exclusion: Exclusion) -> Tensor:
-    return nearest_in_blocks(
-        queries, keys, state.rotation, state.sizes, exclusion=exclusion, options=job.options
-    )
+    return nearest_in_blocks(queries, keys, state.rotation, state.sizes, exclusion=exclusion, options=job.options)
 
 
 def _noted(

@@ -4,7 +4,7 @@
 |---|---|---|---|---|
 | `shares` | x_s = e_s / w_s | (s,) | effect, normalised to sum 1, over its weight | specs/evaluation.md, 4.1 |
 | `gini` | G = sum_ij abs(x_i - x_j) / (2 n sum_i x_i) | scalar | 0 for equal shares, 1 - 1/n for one | same |
-"""  # noqa: E501 - a table does not wrap
+"""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def nearest_in_blocks(
     sizes: tuple[int, ...],
     *,
     exclusion: Exclusion = NOBODY,
-    options: SearchOptions = SearchOptions(),  # noqa: B008 - frozen
+    options: SearchOptions = SearchOptions(),
 ) -> Int[Tensor, "s b"]:
     """For every block and query the position of the nearest key; the lowest of equal ones, -1 where all are excluded.
 

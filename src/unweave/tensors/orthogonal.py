@@ -41,9 +41,7 @@ RETRACTIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType
 """Name -> function of a rotation and a skew matrix."""
 
 
-def riemannian_gradient(
-    rotation: Float[Tensor, "d d"], gradient: Float[Tensor, "d d"]
-) -> Float[Tensor, "d d"]:
+def riemannian_gradient(rotation: Float[Tensor, "d d"], gradient: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
     """The skew matrix `G - G'` with `G = R' dL/dR`: how the loss changes with the skew matrix of a step."""
     own = rotation.T @ gradient
     return own - own.T
