@@ -160,7 +160,8 @@ def _threshold(text: str | None) -> float | str | None:
 def _plan_line(told: dict[str, Any]) -> str:
     return (
         f"{told['rows']:,} rows of width {told['width']}, {told['blocks']} blocks of {told['unit_size']}, pool"
-        f" {told['pool']:,}, {told['steps']:,} steps ({told['bytes'] / 1e6:,.0f} MB, about {told['seconds']:,.0f} CPU-s)"
+        f" {told['pool']:,}, {told['steps']:,} steps ({told['bytes'] / 1e6:,.0f} MB, about {told['seconds']:,.0f}"
+        " CPU-s)"
     )
 
 

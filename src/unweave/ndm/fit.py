@@ -1,7 +1,7 @@
 """`fit`: from rows to a partition of their space into orthogonal subspaces.
 
-NDM = rotation (`descent`) + neighbour objective (`objective`) + merge rule (`merging`), each of which can be used alone;
-`training` runs them, `start` says where from.
+NDM = rotation (`descent`) + neighbour objective (`objective`) + merge rule (`merging`), each of which can be used
+alone; `training` runs them, `start` says where from.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def fit(
 ) -> NDMResult:
     """A partition of representation space into orthogonal subspaces in which neighbours are close.
 
-    Minimises `(1/S) sum_s mean_b norm(z_b^(s) - nearest z^(s))` over rotations of the space, and joins blocks that share
-    information. Options that are None take the value of the preset.
+    Minimises `(1/S) sum_s mean_b norm(z_b^(s) - nearest z^(s))` over rotations of the space, and joins blocks that
+    share information. Options that are None take the value of the preset.
 
     Args:
         X: Rows (n, d): an array, tensor, memory map, column of a store, a store with one site, or an iterator of

@@ -33,6 +33,7 @@ from unweave.tensors.splits import grouped_split, grouping
 RIDGE = 1e-3
 NEIGHBORS = 10
 QUERIES = 500
+SHUFFLES = 20
 LEAST = 10
 """Positives and negatives that a feature needs on either side."""
 
@@ -48,7 +49,7 @@ class BlockLabel:
     difference: Estimate
     """AUC minus that of random blocks of the same size, with an interval over documents."""
     shuffled: float
-    """AUC with labels shuffled over the training rows."""
+    """Mean AUC with labels shuffled over the training rows."""
     complement: float
     """AUC from all other blocks together."""
     agreement: float
@@ -181,8 +182,6 @@ def _label(
 ) -> BlockLabel:
     own = z[:, block]
     scores = _scores(own, problem, problem.labels)
-    shuffled = problem.labels.copy()
-    shuffled[problem.train] = np.random.default_rng([seed, 31]).permutation(shuffled[problem.train])
     others = torch.cat([z[:, : block.start], z[:, block.stop :]], 1)
     truth = problem.truth
     difference = _difference(truth, scores, random.numpy(), problem.codes, seed)
@@ -194,7 +193,7 @@ def _label(
         feature=name,
         decode=value,
         difference=difference,
-        shuffled=auc(truth, _scores(own, problem, shuffled)),
+        shuffled=float(np.mean([auc(truth, one) for one in _shuffled_scores(own, problem, seed)])),
         complement=auc(truth, _scores(others, problem, problem.labels)) if others.shape[1] else float("nan"),
         agreement=_agreement(near, problem.labels),
         base=rate**2 + (1 - rate) ** 2,
@@ -219,6 +218,17 @@ def _scores(values: Tensor, problem: _Problem, labels: np.ndarray) -> Float[np.n
     ridge = RIDGE * float(scatter.diagonal().mean()) + 1e-12
     weights = torch.linalg.solve(scatter + ridge * torch.eye(len(scatter), dtype=torch.float64), means[0] - means[1])
     return (values[torch.from_numpy(problem.test)].double() @ weights).numpy()
+
+
+def _shuffled_scores(values: Tensor, problem: _Problem, seed: int) -> list[np.ndarray]:
+    """Scores after labels were shuffled over the training rows; one draw alone is a random direction."""
+    rng = np.random.default_rng([seed, 31])
+    found = []
+    for _ in range(SHUFFLES):
+        labels = problem.labels.copy()
+        labels[problem.train] = rng.permutation(labels[problem.train])
+        found.append(_scores(values, problem, labels))
+    return found
 
 
 def _random_scores(z: Tensor, size: int, problem: _Problem, draws: int, seed: int) -> Float[Tensor, "r h"]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from unweave.ndm.config import NDMConfig, bytes_of
 from unweave.ndm.rows import Rows
-from unweave.tensors.neighbors import NOBODY, TILE, Exclusion
+from unweave.tensors.neighbors import TILE, Exclusion
 
 AUTO_POOL = 4096
 HELD_OUT = 1024
@@ -156,9 +156,8 @@ def held_out_pool(rows: Rows, split: Split, config: NDMConfig) -> Pool:
     return Pool(
         keys=drawn_keys(rows, split.keys, config),
         queries=rows.take(split.held),
-        exclusion=Exclusion(own=own, **_groups(rows, split.held, split.keys)) if own is not None or rows.groups is not None
-        else NOBODY,
-    )  # fmt: skip
+        exclusion=Exclusion(own=own, **_groups(rows, split.held, split.keys)),
+    )
 
 
 def drawn_keys(rows: Rows, index: Int[np.ndarray, " n"], config: NDMConfig) -> Any:

@@ -85,7 +85,7 @@ def open_rows(X: Any, config: NDMConfig, table: Mapping[str, Any] | None = None)
     store = getattr(source, "store", None)
     known = _table(table if table is not None else getattr(store, "rows", None), len(source))
     options = config.rows
-    kept = _kept(source, known, options.drop_first)
+    kept = _kept(known, options.drop_first)
     mean, deviation = _looked_through(source, kept)
     if options.drop_outliers is not None:
         kept, dropped = _without_outliers(source, kept, mean, options.drop_outliers)
@@ -171,7 +171,7 @@ def _column(known: Mapping[str, np.ndarray], name: str, kept: np.ndarray | None)
     return known[name] if kept is None else known[name][kept]
 
 
-def _kept(source: Any, known: Mapping[str, np.ndarray], drop_first: int) -> np.ndarray | None:
+def _kept(known: Mapping[str, np.ndarray], drop_first: int) -> np.ndarray | None:
     if not drop_first:
         return None
     return np.flatnonzero(_column(known, "position", None) >= drop_first)

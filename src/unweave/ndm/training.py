@@ -125,7 +125,6 @@ def search_options(config: NDMConfig, width: int) -> SearchOptions:
 
 def train(job: Job, done: Progressed) -> Progressed:
     """The fit from where it is to its end."""
-    config = job.config
     every = _save_every(job)
     with job.progress.task("ndm", job.steps, "step") as advance:
         advance(done.state.step)
