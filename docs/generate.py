@@ -23,6 +23,9 @@ COMMANDS = (
     ("probe",),
     ("probe", "sweep"),
     ("probe", "haystack"),
+    ("ndm",),
+    ("ndm", "fit"),
+    ("ndm", "toy"),
     ("zoo",),
     ("zoo", "list"),
     ("zoo", "train"),
@@ -33,6 +36,10 @@ CONFIGS = (
     ("unweave.activations.haystack.inputs", "HaystackInputs", "key `inputs` of `HaystackConfig`"),
     ("unweave.probing.config", "ProbeConfig", "keyword arguments of `uw.probing.sweep` and `sweep_many`"),
     ("unweave.probing.evidence", "EvidenceConfig", "`options` of `uw.probing.evidence`"),
+    ("unweave.ndm.config", "NDMConfig", "keyword arguments of `uw.ndm.fit`"),
+    ("unweave.ndm.config", "RowOptions", "keyword arguments of `uw.ndm.fit`, key `rows` of `NDMConfig`"),
+    ("unweave.ndm.config", "SearchConfig", "keyword arguments of `uw.ndm.fit`, key `search` of `NDMConfig`"),
+    ("unweave.ndm.config", "MergeConfig", "keyword arguments of `uw.ndm.fit` (`merge_...`, `mi_...`)"),
     ("unweave.activations.collect", "CollectOptions", "keyword arguments of `uw.collect`"),
 )
 ERRORS = (
