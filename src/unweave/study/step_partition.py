@@ -109,8 +109,8 @@ def _map(work: Work, result: NDMResult, sentence: str) -> Figure:
         kind="bars",
         title="Blocks by their share of the variance",
         caption=(
-            f"{sentence} Size in brackets, then the distance to the nearest key over the square root of the block's variance, and"
-            " the effective dimension. A block with a third of the variance holds outliers."
+            f"{sentence} Size in brackets, then the distance to the nearest key over the square root of the"
+            " block's variance, and the effective dimension. A block with a third of the variance holds outliers."
         ),
         data={
             "label": [
