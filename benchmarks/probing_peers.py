@@ -140,7 +140,6 @@ def _scaled(world: Planted) -> tuple[np.ndarray, np.ndarray]:
 
 def _saga(*, C: float, l1_ratio: float, max_iter: int = 1000, warm_start: bool = False) -> LogisticRegression:
     return LogisticRegression(
-        penalty="elasticnet",
         solver="saga",
         C=C,
         l1_ratio=l1_ratio,

@@ -150,12 +150,15 @@ CONFIG_VALUES: dict[str, dict[str, Any]] = {
         "status": "complete",
         "seconds": 1.25,
     },
+    "AblationConfig": {"units": 3, "windows": 9, "draws": 2},
     "StudyConfig": {
         "models": ["zoo:docs"],
         "sites": ["blocks.*.mlp_act"],
         "ks": [1, 2],
         "dtype": "float32",
         "test": 0.25,
+        "selector": "auto",
+        "ablation": {"windows": 7},
     },
 }
 """Values that differ from every default, as a TOML file can hold them."""
@@ -187,6 +190,7 @@ def probe(k: int = 1) -> Probe:
         n_train=2**40,
         groups=(4, 7),
         counts=((1, 2, 3), (0, 0, 0)),
+        metrics={"f1": 0.5, "auc": float("nan")},
     )
 
 

@@ -8,16 +8,23 @@ from unweave.evals.ablation import Ablation
 from unweave.evals.class_ablation import ClassAblation, TokenRise
 from unweave.evals.contexts import Context
 from unweave.evals.neuron_card import Histogram, NeuronCard, WeightStatistic
+from unweave.probing.classes import ClassProbe, ClassSweep
 from unweave.probing.compound import Compared, Compound
 from unweave.probing.config import ProbeConfig
 from unweave.probing.controls import Control
+from unweave.probing.dense import DenseProbe
 from unweave.probing.evidence import Evidence, EvidenceConfig, FeatureEvidence
+from unweave.probing.exact import Subset
+from unweave.probing.pruning import PruneStep, Pruning
 from unweave.probing.reseeds import Reseed, Stability
+from unweave.probing.result import ProbeSweep
 from unweave.probing.search import Search, UnitScore
 from unweave.probing.unions import Union
+from unweave.probing.values import ValueProbe, ValueSweep
 from unweave.probing.winners import Winner
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.multiplicity import BestOf
+from unweave.worlds import planted
 
 NAN = float("nan")
 
@@ -38,7 +45,6 @@ def artifacts() -> dict[str, Any]:
         feature="a",
         winner=winner,
         auc={1: estimate, 16: estimate},
-        metrics={1: {"f1": 0.5, "auc": NAN}},
         controls=(control,),
         token_baseline=None,
         left_out={"selectivity": "no tokens"},
@@ -56,6 +62,16 @@ def artifacts() -> dict[str, Any]:
         units=(3,), f1=estimate, precision=0.5, d_prime=float("inf"), above=0.25, strata={"bigram": 1.5},
         fired={"bigram": 1.0}, words=("living room",),
     )  # fmt: skip
+    class_probe = ClassProbe(
+        k=1, support=(3,), coef=((0.5,), (-0.0,), (NAN,)), bias=(0.0, 1.0, 2.0), mean=(0.5,), sd=(1.0,), f1=estimate,
+        f1_by_class=(0.5, 1.0, NAN), accuracy=0.5, mcc=0.25, auc=NAN, converged=True, n_train=9,
+    )  # fmt: skip
+    value_probe = ValueProbe(
+        k=2, selector="auto", support=(3, 8), coef=(0.5, -0.0), bias=1.0, mean=(0.0, 1.0), sd=(1.0, 2.0), r2=estimate,
+        explained_variance=0.5, mean_abs_error=1.0, median_abs_error=0.5, max_abs_error=9.0, d2=-0.5, n_train=7,
+    )  # fmt: skip
+    prune_step = PruneStep(support=(3, 8), f1=estimate, removed=8, single_f1=estimate)
+    sweep = ProbeSweep(probes=(), labels=(False, True), width=4, config=ProbeConfig())
     return {
         "class_ablation": ClassAblation(classes=(ablation,), percent=None, as_current=(rise,), as_next=()),
         "token_rise": rise,
@@ -83,6 +99,35 @@ def artifacts() -> dict[str, Any]:
         "evidence": Evidence(
             features=(feature,), search=search, config=EvidenceConfig(), probe=ProbeConfig(), seconds=2.0
         ),
+        "class_probe": class_probe,
+        "class_sweep": ClassSweep(
+            classes=(0, 3, 7), probes=(class_probe,), one_vs_rest={3: sweep}, width=4, config=ProbeConfig(), seconds=1.0
+        ),
+        "value_probe": value_probe,
+        "value_sweep": ValueSweep(probes=(value_probe,), width=9, config=ProbeConfig(), seconds=1.0, warnings=("w",)),
+        "dense_probe": DenseProbe(
+            f1=estimate,
+            auc=estimate,
+            metrics={"f1": 0.5},
+            lam=0.1,
+            losses={0.1: 0.5, 10.0: NAN},
+            units=9,
+            converged=False,
+        ),
+        "prune_step": prune_step,
+        "pruning": Pruning(steps=(prune_step, prune_step), k=2, screen=50),
+        "subset": Subset(
+            support=(1, 4),
+            upper=2.5,
+            lower=2.5,
+            gap=0.0,
+            proven=True,
+            nodes=9,
+            fits=2,
+            scope="within 5 of 9 columns",
+            seconds=0.5,
+        ),
+        "planted_world": planted("easy", 40, 300),
         "best_of": best,
         "probe_winner": winner,
         "unit_score": score,

@@ -12,7 +12,7 @@ import numpy as np
 import tiny
 
 WORDS = ("alpha", "Beta", "x1", "42", "gamma", "DELTA", "the", "of", ".", ",", "é")
-SMALL = {"context": 64, "ks": (1, 2), "shuffles": 2, "bootstrap": 200, "rows": 300, "ablation_windows": 4}
+SMALL = {"context": 64, "ks": (1, 2), "shuffles": 2, "bootstrap": 200, "rows": 300, "ablation": {"windows": 4}}
 """Settings with which a study of a tiny model takes about a second."""
 
 

@@ -74,5 +74,14 @@ def test_files_that_cannot_be_used_are_named(store, tmp_path):
     with pytest.raises(InputError, match=r"latin\.csv is not UTF-8 at byte"):
         read_label_file(tmp_path / "latin.csv", store)
     (tmp_path / "no.csv").write_text("feature,label\na,1\n")
-    with pytest.raises(InputError, match="label 0 lacks document"):
+    with pytest.raises(InputError, match=r"no\.csv row 2 lacks document"):
         read_label_file(tmp_path / "no.csv", store)
+
+
+def test_faults_of_a_csv_name_the_file_and_the_row(store, tmp_path):
+    (tmp_path / "head.csv").write_text("feature,label,document\n")
+    with pytest.raises(InputError, match=r"head\.csv has no labels: at least one is needed"):
+        read_label_file(tmp_path / "head.csv", store)
+    (tmp_path / "far.csv").write_text("feature,label,document\na,1,0\na,0,999\n")
+    with pytest.raises(InputError, match=r"far\.csv row 3: .*999"):
+        read_label_file(tmp_path / "far.csv", store)

@@ -164,10 +164,11 @@ MADE_BY_VERBS = {
     "uw.probing.EvidenceConfig": "evidence", "uw.probing.Stability": "reseeds", "uw.probing.Union": "union_support",
     "uw.probing.Winner": "best_unit", "uw.probing.Compound": "compound", "uw.evals.ClassAblation": "ablate_by_class",
     "uw.evals.Context": "contexts", "uw.evals.NeuronCard": "neuron_card",
-    "uw.probing.ClassSweep": "sweep", "uw.probing.Subset": "best_subset",
     "uw.ndm.NDMResult": "fit", "uw.ndm.BlockEdits": "block_edits", "uw.ndm.MergePlan": "plan_merges",
     "uw.ndm.Preimage": "Preimages", "uw.ndm.BlockLabel": "label_blocks", "uw.ndm.Consistency": "block_consistency",
     "uw.ndm.Attribution": "attribute",
+    "uw.probing.DenseProbe": "dense_probe", "uw.probing.Pruning": "prune", "uw.probing.ValueSweep": "sweep_values",
+    "uw.probing.positions": "sweep_positions", "uw.probing.ClassSweep": "sweep", "uw.probing.Subset": "best_subset",
     "uw.evals.Effects": "effects_of", "uw.evals.PlainRun": "plain_run", "uw.load": "save",
 }  # fmt: skip
 """Exported names without an example of their own -> whose example shows them."""

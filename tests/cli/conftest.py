@@ -1,6 +1,7 @@
 """Inputs of commands, and a command run in this process."""
 
 import json
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -15,7 +16,7 @@ def inputs(tmp_path_factory):
     folder = write_inputs(tmp_path_factory.mktemp("inputs"))
     settings = {
         "models": [str(folder / "llama")], "text": str(folder / "text.txt"), "labels": str(folder / "spans.jsonl"),
-        "context": 64, "ks": [1, 2], "shuffles": 2, "bootstrap": 200, "rows": 300, "ablation_windows": 4,
+        "context": 64, "ks": [1, 2], "shuffles": 2, "bootstrap": 200, "rows": 300, "ablation": {"windows": 4},
     }  # fmt: skip
     (folder / "study.json").write_text(json.dumps(settings))
     return folder
@@ -42,12 +43,14 @@ class Done:
 
 
 @pytest.fixture
-def unweave(capsys):
+def unweave(capsys, monkeypatch):
     """Runs a command line in this process."""
 
     def call(*arguments):
         capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
+        words = [str(argument) for argument in arguments]
+        monkeypatch.setattr(sys, "argv", ["unweave", *words])
+        code = run(words)
         found = capsys.readouterr()
         return Done(code, found.out, found.err)
 

@@ -59,7 +59,8 @@ def test_options_beside_a_configuration_win_and_the_run_knows_them(unweave, inpu
     assert {key: run.config[key] for key in ("ks", "seed", "rows", "context")} == {
         "ks": [1, 3], "seed": 4, "rows": 200, "context": 64,
     }  # fmt: skip
-    assert run.command.startswith("unweave ")
+    assert run.command.startswith("unweave study ")
+    assert run.command.endswith(" --rows 200")
 
 
 def test_several_models_and_sites(unweave, inputs, tmp_path):
@@ -98,7 +99,7 @@ def test_a_dry_run_says_the_plan_and_who_is_left_out(unweave, inputs, monkeypatc
 
 def test_the_same_command_again_computes_nothing_and_force_computes_all(unweave, inputs, finished):
     again = unweave("study", inputs / "study.json", "--out", finished[0])
-    assert again.err.count("used again") == 5
+    assert again.err.count("used again") == 7
     forced = unweave("study", inputs / "study.json", "--out", finished[0], "--force")
     assert "used again" not in forced.err
     assert forced.code == 0
@@ -118,7 +119,7 @@ def test_ctrl_c_keeps_what_is_finished(unweave, inputs, tmp_path, monkeypatch):
     )
     assert read_run(tmp_path / "run").status == "interrupted"
     monkeypatch.undo()
-    assert unweave("study", inputs / "study.json", "--out", tmp_path / "run").err.count("used again") == 4
+    assert unweave("study", inputs / "study.json", "--out", tmp_path / "run").err.count("used again") == 6
 
 
 def test_numbers_that_are_none_are_null(unweave, inputs, tmp_path, finished):

@@ -11,8 +11,10 @@ import laws_probing as laws
 import unweave as uw
 from unweave.activations.labels import LabelledFeature
 from unweave.probing import choosing, kernel, ranking
+from unweave.tensors.moments import class_moments
 from unweave.tensors.splits import Grouping, grouped_split
 
+PROBLEM = importlib.import_module("unweave.probing.problem")
 SWEEP = importlib.import_module("unweave.probing.sweep")  # the package has a function of the same name
 
 
@@ -33,7 +35,7 @@ def test_split_by_row_with_groups_only_counted(monkeypatch):
         alone = Grouping(codes=np.arange(len(strata)), count=len(strata))
         return grouped_split(alone, strata, test=test, seed=seed)
 
-    monkeypatch.setattr(SWEEP, "grouped_split", by_row)
+    monkeypatch.setattr(PROBLEM, "grouped_split", by_row)
     caught(laws.groups_are_never_cut, uw.probing.sweep)
 
 
@@ -43,7 +45,7 @@ def test_split_strata_without_negatives(monkeypatch):
     def positives_only(groups, strata, *, test, seed):
         return grouped_split(groups, strata[:, :1], test=test, seed=seed)
 
-    monkeypatch.setattr(SWEEP, "grouped_split", positives_only)
+    monkeypatch.setattr(PROBLEM, "grouped_split", positives_only)
     caught(laws.flipping_labels_negates_scores, uw.probing.sweep)
 
 
@@ -72,7 +74,8 @@ def test_signed_mean_difference(monkeypatch):
     """Without the absolute value only units that rise with the feature are found."""
 
     def signed(rows, positives, members, deviation):
-        difference = ranking.weighted_means(rows, positives) - ranking.weighted_means(rows, members - positives)
+        above, below = (class_moments(rows, masks).mean for masks in (positives, members - positives))
+        difference = above - below
         return difference / deviation.clamp_min(ranking.LIVE)
 
     monkeypatch.setattr(ranking, "SELECTORS", {"std_mean_diff": signed})

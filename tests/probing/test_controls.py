@@ -11,7 +11,8 @@ import unweave as uw
 from laws_probing import planted
 from unweave.errors import DataError, InputError
 from unweave.probing.config import ProbeConfig
-from unweave.probing.controls import as_problem, coordinates_control, fixed_probe, probes_of
+from unweave.probing.controls import coordinates_control, fixed_probe, probes_of
+from unweave.probing.problem import as_problem
 from unweave.probing.rotation import rotations
 from unweave.tensors.logistic import balanced_weights, fit_many
 
@@ -177,7 +178,9 @@ def test_inputs_that_do_not_fit_are_named():
         uw.probing.token_baseline(np.zeros(400), y)
     with pytest.raises(InputError, match=r"previous has shape \(2,\) but there are 400 tokens"):
         uw.probing.token_baseline(np.zeros(400, dtype=int), y, previous=[1, 2])
-    with pytest.raises(DataError, match="X has nan at row 0, column 0"):
+    with pytest.raises(
+        DataError, match="every column of X has a NaN or infinite entry, the first is nan at row 0, column 0"
+    ):
         uw.probing.rotation_gap(np.full((400, 3), np.nan), y, groups=groups, config=QUICK)
 
 

@@ -87,7 +87,7 @@ def test_the_optimum_of_the_specification(golden, k, support, loss):
 
 @pytest.mark.slow
 def test_the_optimum_of_three_is_planted_where_the_optimum_of_two_is_not(golden):
-    found = best_subset(*golden, 3, time_limit=600)
+    found = best_subset(*golden, 3, time_limit=600.0)
     assert (found.support, found.proven) == ((1545, 2156, 2516), True)
     assert found.upper == pytest.approx(2143.94, abs=0.01)
 
@@ -102,8 +102,8 @@ def test_what_has_no_best_subset_is_refused(tmp_path):
     X, y = problem(0)
     with pytest.raises(InputError, match="k is 10: 1 to 9 is possible"):
         best_subset(X, y, 10)
-    with pytest.raises(InputError, match="lam is 0: a positive ridge penalty is needed"):
-        best_subset(X, y, 1, lam=0)
+    with pytest.raises(InputError, match=r"lam is 0\.0: a positive ridge penalty is needed"):
+        best_subset(X, y, 1, lam=0.0)
     with pytest.raises(DataError, match="no column of X varies"):
         best_subset(np.ones((20, 3)), np.arange(20) % 2, 1)
     found = best_subset(X, y, 2)

@@ -6,7 +6,8 @@ import torch
 
 import unweave as uw
 from laws_probing import planted
-from unweave.probing.kernel import Problem, shuffled
+from unweave.probing.kernel import shuffled
+from unweave.probing.problem import Problem
 from unweave.probing.ranking import best_columns, scores_and_live
 from unweave.tensors.splits import grouping
 

@@ -6,7 +6,7 @@ import torch
 
 import laws_probing as laws
 from laws_probing import planted
-from twins_probing import slow_ranking
+from twins_probing import slow_ranking, slow_score
 from unweave.probing import SELECTORS, rank
 from unweave.probing.ranking import deviations, scores
 
@@ -28,12 +28,12 @@ def test_mean_difference_is_in_the_units_of_the_column():
 def test_column_by_column_in_plain_numpy_gives_the_same(method, dtype):
     X, y, _ = planted(units=(2, 11))
     X = (X * np.arange(1, 21)).astype(dtype)
-    exact = X.astype(np.float64)
-    expected = np.abs(exact[y].mean(0) - exact[~y].mean(0))
-    if method == "std_mean_diff":
-        expected = expected / exact.std(0)
+    expected = [slow_score(column, y, method) for column in X.astype(np.float64).T]
     found = rank(X, y, method)
-    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    if dtype is np.float64 or method in ("mutual_info", "auc"):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    else:  # sums of a chunk of rows are in single precision
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * max(expected))
     assert torch.argsort(-found, stable=True).tolist() == slow_ranking(X, y, selector=method)
 
 
@@ -61,8 +61,8 @@ def test_deviations_are_those_of_the_members():
 
 @pytest.mark.parametrize("method", SELECTORS)
 def test_columns_that_do_not_vary_score_nothing(method):
-    X, y, _ = planted()
+    X, y, _ = planted(units=(2,))
     X[:, 3] = 5.0
     X[:, 4] = 5.0 + 1e-7 * y
     assert rank(X, y, method)[[3, 4]].tolist() == [0.0, 0.0]
-    assert (rank(X, y, method)[[0, 1, 2]] > 0).all()
+    assert rank(X, y, method)[2] > 0

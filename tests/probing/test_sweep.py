@@ -193,3 +193,15 @@ def test_it_prints_in_one_line():
     X, y, groups = planted(strength=60.0)
     # 11 held-out documents have positives: (1 - low) is the error share that 11 clean ones exclude, 1 - 0.025^(1/11)
     assert repr(uw.probing.sweep(X, y, groups=groups, ks=(1,))) == "ProbeSweep(F1 k=1: 1.000 [0.715, 1.000])"
+
+
+def test_a_probe_is_a_readout_and_a_block_of_units():
+    X, y, groups = planted()
+    found = uw.probing.sweep(X, y, groups=groups, ks=(3,), shuffles=0)
+    reads = found.readout(3, site="blocks.0.mlp_act")
+    np.testing.assert_allclose(reads.score(torch.from_numpy(X)), found.scores(X, 3), rtol=1e-10)
+    assert sorted(torch.nonzero(reads.covector).flatten().tolist()) == sorted(found.probe(3).support)
+    units = found.featurizer(3, site="blocks.0.mlp_act")
+    assert (units.blocks, units.index.tolist()) == ((3,), list(found.probe(3).support))
+    assert units.site == reads.site == "blocks.0.mlp_act"
+    assert units.provenance.method == "sparse probe"

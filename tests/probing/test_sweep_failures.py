@@ -46,8 +46,11 @@ FAULTS = {
     "NaN labels": ({"y": np.full(N, np.nan)}, InputError, r"y has the labels \[nan\]: binary labels"),
     "no positives": ({"y": np.zeros(N)}, DataError, "y has only the label 0.0: a probe needs rows of both classes"),
     "no negatives": ({"y": np.ones(N, bool)}, DataError, "y has only the label True: a probe needs rows of both"),
-    "NaN": ({"X": rows_with(np.nan)}, DataError, "X has nan at row 3, column 5: drop or repair such rows first"),
-    "infinity": ({"X": rows_with(-np.inf)}, DataError, "X has -inf at row 3, column 5: drop or repair"),
+    "a row of NaN": (
+        {"X": rows_with(np.nan, column=slice(None))},
+        DataError,
+        "every column of X has a NaN or infinite entry, the first is nan at row 3, column 0: drop or repair such rows",
+    ),
     "one group": ({"groups": np.zeros(N)}, DataError, "all rows are of one group: a held-out test needs at least two"),
     "positives in one group": (
         {"y": np.arange(N) < 5},
@@ -103,6 +106,35 @@ def test_columns_that_do_not_vary_are_left_out_and_named():
     )
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_columns_that_are_not_finite_are_left_out_and_named(value):
+    X, y, groups = planted()
+    without = X.copy()
+    without[:, 5] = 0.0
+    X[3, 5] = value
+    found = uw.probing.sweep(X, y, groups=groups, ks=(1, 19, 20), shuffles=2)
+    assert found.warnings == (
+        "1 of 20 columns have a NaN or infinite entry, never chosen: 5",
+        "no probe for k = [20]: only 19 columns vary",
+    )
+    assert found.probes == uw.probing.sweep(without, y, groups=groups, ks=(1, 19), shuffles=2).probes
+    assert np.isfinite(found.scores(np.delete(X, 3, axis=0), 1)).all()
+    assert uw.probing.rank(X, y)[5] == 0
+    assert 5 not in uw.probing.best_subset(X, y, 2).support
+
+
+def test_columns_that_repeat_an_earlier_one_are_left_out_and_named():
+    X, y, groups = planted()
+    X[:, 12] = X[:, 7]
+    X[:, 3] = X[:, 7]
+    X[:, 4] = X[:, 5] = 1.0  # constant columns are no copies of each other
+    found = uw.probing.sweep(X, y, groups=groups, ks=(1, 2), shuffles=2)
+    assert found.probe(1).support == (3,)
+    assert not {7, 12} & set(found.probe(2).support)
+    assert found.warnings[0] == "2 of 20 columns repeat an earlier one, never chosen: 7 = 3, 12 = 3"
+    assert found.warnings[1].endswith("never chosen: 4, 5")
+
+
 def test_rows_that_do_not_vary_at_all_have_no_probe():
     found = sweep(X=np.ones((N, 9)))
     assert found.table() == []
@@ -147,8 +179,8 @@ def test_rank_refuses_what_sweep_refuses():
     assert "mean_diff" in caught.value.suggestions
     with pytest.raises(InputError, match=r"X is \(400, 20\) but y is \(3,\): one label a row is needed"):
         uw.probing.rank(X, y[:3])
-    with pytest.raises(DataError, match="X has nan at row 3, column 5"):
-        uw.probing.rank(rows_with(np.nan), y)
+    with pytest.raises(DataError, match="every column of X has a NaN or infinite entry"):
+        uw.probing.rank(rows_with(np.nan, column=slice(None)), y)
     with pytest.raises(DataError, match="y has only the label"):
         uw.probing.rank(X, np.zeros(N))
     with pytest.raises(InputError, match="binary labels"):

@@ -202,7 +202,8 @@ def test_one_site_and_feature_of_the_table_is_the_sweep_of_its_rows(store, featu
     table = uw.probing.sweep_many(store, [in_unit_five], sites=SITE, ks=(2,), rows=500, shuffles=2, bootstrap=100)
     probe = table.sweeps["unit 5", SITE].probe(2)
     one = draw(store, [in_unit_five], table.config).features[0]
-    from unweave.probing.kernel import Problem, probe_all
+    from unweave.probing.kernel import probe_all
+    from unweave.probing.problem import Problem
     from unweave.tensors.splits import grouping
 
     documents = store.rows["document"][one.index]

@@ -42,7 +42,7 @@ def test_the_family_is_everything_searched():
 def test_only_training_rows_are_looked_at():
     X, y, groups = planted(units=(7,))
     plain = uw.probing.search({"a": X}, y, groups=groups, shuffles=9)
-    from unweave.probing.controls import as_problem
+    from unweave.probing.problem import as_problem
 
     held_out = as_problem(X, y, groups, ProbeConfig())[1].held_out
     other = X.copy()

@@ -21,7 +21,7 @@ def test_the_honest_score_is_that_of_a_probe_of_the_one_column():
 def test_the_held_out_documents_do_not_choose():
     """The column that is perfect on held-out documents alone wins naively and never honestly."""
     X, y, groups = planted(units=(7,), strength=1.5)
-    from unweave.probing.controls import as_problem
+    from unweave.probing.problem import as_problem
 
     held_out = as_problem(X, y, groups, ProbeConfig())[1].held_out
     X[held_out, 3] += 8 * y[held_out]

@@ -12,6 +12,7 @@ from study_inputs import save_model
 from unweave.errors import InputError, Interrupted, StoreError
 from unweave.report.record import read_record, read_run
 from unweave.study import StudyConfig, flow, run_study
+from unweave.study.config import AblationConfig
 from unweave.study.steps import STEPS, Step
 from unweave.study.work import Found
 
@@ -103,11 +104,18 @@ def test_two_runs_of_the_same_study_are_equal_to_the_byte(tmp_path, config, fini
 
 
 CHANGES = {
-    "ablation_windows": ({"ablation_windows": 3}, ["collect", "labels", "probe", "bases"]),
-    "control_draws": ({"control_draws": 2}, ["collect", "labels", "probe", "bases"]),
+    "ablation windows": (
+        {"ablation": AblationConfig(windows=3)},
+        ["collect", "labels", "probe", "controls", "cards", "bases", "partition"],
+    ),
+    "ablation draws": (
+        {"ablation": AblationConfig(draws=2)},
+        ["collect", "labels", "probe", "controls", "cards", "bases", "partition"],
+    ),
     "ks": ({"ks": (1, 3)}, ["collect", "labels"]),
+    "selector": ({"selector": "f_stat"}, ["collect", "labels"]),
     "seed": ({"seed": 5}, ["collect", "labels"]),
-    "labels": ({"labels": None, "ablation_windows": 3}, ["collect"]),
+    "labels": ({"labels": None, "ablation": AblationConfig(windows=3)}, ["collect"]),
     "dtype": ({"dtype": "float32"}, []),
     "sites": ({"sites": ("blocks.1.mlp_act", "blocks.1.resid_post")}, []),
     "context": ({"context": 32}, []),
@@ -117,7 +125,7 @@ CHANGES = {
 @pytest.mark.parametrize(
     ("change", "kept"),
     [
-        pytest.param(*case, id=name, marks=[pytest.mark.slow] if name in ("control_draws", "dtype", "context") else [])
+        pytest.param(*case, id=name, marks=[pytest.mark.slow] if name in ("ablation draws", "dtype", "context") else [])
         for name, case in CHANGES.items()
     ],
 )
@@ -155,7 +163,7 @@ def test_a_step_that_computes_something_else_now_runs_again(run, config, monkeyp
         for step in STEPS
     )
     monkeypatch.setattr(flow, "STEPS", newer)
-    assert again(config, run)[1] == ["collect", "labels", "probe"]
+    assert again(config, run)[1] == ["collect", "labels", "probe", "controls", "cards"]
 
 
 def test_force_redoes_everything_to_the_same_result(run, config):
@@ -169,14 +177,14 @@ def test_force_redoes_everything_to_the_same_result(run, config):
 
 def test_a_missing_store_is_collected_again(run, config):
     shutil.rmtree(run / "models/llama/store")
-    assert again(config, run)[1] == ["labels", "probe", "bases", "ablate"]
+    assert again(config, run)[1] == ["labels", "probe", "controls", "cards", "bases", "partition", "ablate"]
 
 
 def test_a_cut_shard_is_collected_again(run, config):
     (shard,) = (run / "models/llama/store").rglob("*.safetensors")
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-100])
-    assert again(config, run)[1] == ["labels", "probe", "bases", "ablate"]
+    assert again(config, run)[1] == ["labels", "probe", "controls", "cards", "bases", "partition", "ablate"]
     assert shard.read_bytes() == whole
 
 
@@ -197,7 +205,7 @@ def test_a_damaged_artifact_of_an_earlier_step_is_named(run, config, name):
     data[len(data) // 2] ^= 255
     file.write_bytes(bytes(data))
     with pytest.raises(StoreError, match=r"is damaged.*a study does it with --force"):
-        run_study(config.model_copy(update={"ablation_windows": 3}), run)
+        run_study(config.model_copy(update={"ablation": AblationConfig(windows=3)}), run)
     assert read_run(run).status == "failed"
     assert "Stopped by an error: what is here is whole." in (run / "report.html").read_text(encoding="utf-8")
 

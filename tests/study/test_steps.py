@@ -11,6 +11,7 @@ from study_inputs import SMALL, save_model, texts, write_document_labels, write_
 from unweave.errors import InputError, StoreError, UnknownName
 from unweave.report.record import Figure
 from unweave.study import StudyConfig, flow, run_study
+from unweave.study.config import AblationConfig
 from unweave.study.step_bases import BASES
 from unweave.study.steps import STEPS
 from unweave.study.work import Work
@@ -113,7 +114,7 @@ def test_more_units_than_a_site_has_give_no_probe_there(tmp_path, config):
 
 
 def test_more_units_than_ablated_units_remove_the_smallest_probed_number(tmp_path, config):
-    found = by_step(study(config, tmp_path / "run", ks=(4, 8), ablated_units=2))
+    found = by_step(study(config, tmp_path / "run", ks=(4, 8), ablation=AblationConfig(units=2)))
     assert found["ablate"].results["k"] == 4
 
 
@@ -239,3 +240,10 @@ def test_an_artifact_of_a_step_that_gave_none_is_not_possible(tmp_path, config):
 
 def test_small_settings_are_valid():
     assert StudyConfig(**SMALL).ks == (1, 2)
+
+
+def test_a_search_chooses_the_units_where_it_is_asked_for(tmp_path, config):
+    found = by_step(study(config, tmp_path / "run", selector="auto", ks=(2,), sites=("blocks.1.mlp_act",)))
+    assert "chosen by auto" in found["probe"].figures[0].caption
+    (probe,) = uw.load(tmp_path / "run/models/llama/probe/probes").sweeps["number", "blocks.1.mlp_act"].probes
+    assert probe.selector in ("std_mean_diff", "least_squares", "telescope", "swap")

@@ -20,7 +20,6 @@ from unweave.tensors.moments import (
     merge_moments,
     moments,
     moments_by_class,
-    weighted_means,
 )
 
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=60, database=None)
@@ -98,7 +97,6 @@ def test_rows_are_not_changed() -> None:
     before = rows.clone(), weights.clone()
     moments(rows)
     class_moments(rows, weights)
-    weighted_means(rows, weights)
     assert torch.equal(rows, before[0])
     assert torch.equal(weights, before[1])
 
@@ -147,7 +145,6 @@ def test_class_moments_equal_loops() -> None:
     np.testing.assert_allclose(found.mean.numpy(), mean, rtol=1e-13)
     np.testing.assert_allclose(found.squares.numpy(), squares, rtol=1e-12)
     np.testing.assert_allclose(found.variance().numpy(), squares / count[:, None], rtol=1e-12)
-    np.testing.assert_allclose(weighted_means(rows, weights).numpy(), mean, rtol=1e-13)
     assert repr(found) == "ClassMoments(3 weightings, width 3)"
 
 
@@ -169,7 +166,6 @@ def test_a_class_without_rows_has_no_variance_and_costs_the_others_nothing() -> 
     weights[:, 1] = 0
     found = class_moments(rows, weights)
     assert torch.isnan(found.variance()[1]).all()
-    assert torch.isnan(weighted_means(rows, weights)[1]).all()
     empty = ClassMoments(
         count=torch.zeros(3).double(), mean=torch.zeros(3, 3).double(), squares=torch.zeros(3, 3).double()
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unweave.activations.labels import LabelledFeature, read_labels
+from unweave.activations.labels import LabelledFeature, matched, read_labels
 from unweave.activations.store import ActivationStore
 from unweave.errors import InputError
 
@@ -44,20 +44,24 @@ def read_label_file(path: str | Path, store: ActivationStore) -> list[LabelledFe
     if file.suffix == ".jsonl":
         return read_labels(file, store)
     if file.suffix == ".csv":
-        return read_labels(_rows(file), store)
+        return matched(_rows(file), f"{file}", store)
     if file.suffix == ".npy":
         return _aligned(file, store)
     raise InputError(f"{file} is a {file.suffix or 'file without suffix'}: labels come as .jsonl, .csv or .npy")
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
+def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             records = list(csv.DictReader(stream))
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is not UTF-8 at byte {error.start}: save it as UTF-8") from error
     return [
-        {key: _number(key, value) for key, value in record.items() if value not in (None, "")} for record in records
+        (
+            f"{file} row {number}",
+            {key: _number(key, value) for key, value in record.items() if value not in (None, "")},
+        )
+        for number, record in enumerate(records, start=2)  # as a table shows it: the head is row 1
     ]
 
 

@@ -73,7 +73,21 @@ def read_labels(source: Any, store: ActivationStore) -> list[LabelledFeature]:
         >>> uw.read_labels([{"feature": "has a digit", "label": n, "document": n} for n in (0, 1)], store)
         [LabelledFeature(has a digit, 2 documents, 1 positive)]
     """
-    records = _records(source)
+    name = f"{source}" if isinstance(source, str | Path) else "the iterable"
+    return matched(_records(source), name, store)
+
+
+def matched(records: Iterable[tuple[str, dict[str, Any]]], name: str, store: ActivationStore) -> list[LabelledFeature]:
+    """As `read_labels`, from records that each know where they stand.
+
+    Args:
+        records: (where, record) in order.
+        name: What all of them come from, for messages.
+        store: The rows.
+
+    Raises:
+        InputError: As `read_labels`.
+    """
     documents = _Documents(store)
     found: dict[tuple[str, str], dict[int, Any]] = {}
     for where, record in records:
@@ -89,9 +103,7 @@ def read_labels(source: Any, store: ActivationStore) -> list[LabelledFeature]:
                     f" {document.index}: keep one"
                 )
     if not found:
-        raise InputError(
-            f"{source if isinstance(source, str | Path) else 'the iterable'} has no labels: at least one is needed"
-        )
+        raise InputError(f"{name} has no labels: at least one is needed")
     return [feature for (name, level), labels in found.items() for feature in _features(name, level, labels)]
 
 

@@ -51,6 +51,9 @@ def study(
     site: Sites = None,
     k: Annotated[str | None, typer.Option("--k", help="Numbers of units a probe may use, such as 1,2,4,8,16.")] = None,
     rows: Annotated[int | None, typer.Option("--rows", help="Most labelled tokens a feature uses.")] = None,
+    selector: Annotated[
+        str | None, typer.Option("--selector", help="How units are chosen: std_mean_diff (fast), auto (a search), ...")
+    ] = None,
     out: Out = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of every random choice.")] = None,
     json: Json = False,
@@ -72,6 +75,7 @@ def study(
         "sites": site,
         "ks": numbers(k),
         "rows": rows,
+        "selector": selector,
         "seed": seed,
     }
     asked = _configuration(StudyConfig, config, {key: value for key, value in given.items() if value is not None})

@@ -29,7 +29,7 @@ from unweave.models.model import Model
 from unweave.models.neuron_weights import neuron_weights, written_tokens
 from unweave.probing.config import ProbeConfig
 from unweave.probing.controls import fixed_probe
-from unweave.probing.kernel import Problem
+from unweave.probing.problem import Problem
 from unweave.probing.result import Probe
 from unweave.probing.search import Search, UnitScore
 from unweave.site import Site

@@ -3,7 +3,10 @@
 Three folds of the training groups, and all of them together, are four problems; each proposes its own screen and its own supports, for
 the true labels and for every shuffle alike, so that the control goes through all of it. A family is judged by the mean F1 on the rows its problem did
 not see; those within one standard error of the best are told apart by their log loss there. The family that wins then
-proposes a support from all training rows.
+proposes a support from all three folds together.
+
+Screens come from all training rows. The search itself looks at a few thousand of them, drawn from both classes alike: what tells
+good supports apart shows there, and its cost no longer grows with the rows. Probes are refitted on all rows afterwards.
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
@@ -33,7 +36,7 @@ from unweave.probing.families import (
     nested,
     telescope,
 )  # fmt: skip
-from unweave.probing.screening import WIDTH, Screens, gathered, pools, screens
+from unweave.probing.screening import WIDTH, Screens, Task, gathered, pools, screens_together
 from unweave.tensors.logistic import Optimum, balanced_weights, designs
 from unweave.tensors.splits import Grouping, grouped_folds
 
@@ -42,6 +45,8 @@ AUTO: tuple[str, ...] = ("std_mean_diff", "least_squares", "telescope", "swap")
 """The families that `auto` chooses from."""
 MOST_BYTES = 1 << 28
 """Of the designs that are held at once."""
+MOST_ROWS = 4500
+"""Rows that a search looks at."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,51 +78,72 @@ def search(
         ks: Numbers of units; those beyond the columns that vary are left out.
         selector: "auto" or a name in `FAMILIES`.
         lam: Ridge penalty.
-        seed: Of the inner folds.
+        seed: Of the inner folds and of the rows that the search looks at.
     """
-    folds = np.zeros(len(rows), dtype=np.int64)
-    if selector == "auto":
-        strata = np.stack([labellings[0], ~labellings[0]], 1)
-        folds = grouped_folds(groups, strata.astype(float), count=FOLDS, seed=seed)
-    found = screens(rows, labellings, folds)
+    folds = inner_folds(labellings[0], groups, selector, seed)
+    task = Task(place=np.arange(len(rows)), labellings=labellings, folds=folds)
+    (found,) = screens_together(rows, [task])
+    return searched(rows, task, found, ks, selector=selector, lam=lam, seed=seed)
+
+
+def inner_folds(labels: Bool[np.ndarray, " n"], groups: Grouping, selector: str, seed: int) -> Int[np.ndarray, " n"]:
+    """The folds on which `auto` compares families; none for the families themselves."""
+    if selector != "auto":
+        return np.zeros(len(labels), dtype=np.int64)
+    return grouped_folds(groups, np.stack([labels, ~labels], 1).astype(float), count=FOLDS, seed=seed)
+
+
+def searched(
+    rows: Float[Tensor, "n d"], task: Task, found: Screens, ks: Sequence[int], *, selector: str, lam: float, seed: int
+) -> Chosen:
+    """As `search`, for a feature whose screens are there already."""
     usable = int(found.live.sum())
     wanted = [k for k in ks if k <= usable]
     if not wanted:
         return Chosen(supports={}, by={})
     width = min(usable, max(WIDTH, 2 * max(wanted)))
+    few = _few(task.labellings[0], seed)
     problems = found.strength.shape[1]
-    at_once = max(1, MOST_BYTES // (8 * problems * (width + 1) * len(rows)))
-    parts = [
-        _block(rows, labellings[first : first + at_once], first, folds, found, wanted, width, (selector, lam))
-        for first in range(0, len(labellings), at_once)
-    ]
+    at_once = max(1, MOST_BYTES // (8 * problems * (width + 1) * len(few)))
+    parts = []
+    for first in range(0, len(task.labellings), at_once):
+        chosen = task.labellings[first : first + at_once]
+        screened = torch.cat([pools(found, first + number, width) for number in range(len(chosen))])
+        looked = Task(place=task.place[few], labellings=chosen[:, few], folds=task.folds[few])
+        parts.append(_block(rows, looked, found, screened, wanted, (selector, lam)))
     return Chosen(
         supports={k: torch.cat([part.supports[k] for part in parts]) for k in wanted},
         by={k: sum((part.by[k] for part in parts), ()) for k in wanted},
     )
 
 
+def _few(labels: Bool[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " r"]:
+    """The rows a search looks at: all, or a draw of `MOST_ROWS` with the same share of positives."""
+    if len(labels) <= MOST_ROWS:
+        return np.arange(len(labels))
+    rng = np.random.default_rng([seed, 9])
+    hits = max(1, min(int(labels.sum()), round(MOST_ROWS * float(labels.mean()))))
+    chosen = [
+        rng.permutation(np.flatnonzero(members))[:count]
+        for members, count in ((labels, hits), (~labels, MOST_ROWS - hits))
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
 def _block(
-    rows: Tensor,
-    labellings: np.ndarray,
-    first: int,
-    folds: np.ndarray,
-    found: Screens,
-    ks: Sequence[int],
-    width: int,
-    how: tuple[str, float],
+    rows: Tensor, task: Task, found: Screens, screened: Tensor, ks: Sequence[int], how: tuple[str, float]
 ) -> Chosen:
     """A few labellings: their problems share the gathered columns."""
     selector, lam = how
-    screened = torch.cat([pools(found, first + number, width) for number in range(len(labellings))])
+    labellings = task.labellings
     columns = torch.unique(screened)
-    standard = gathered(rows, columns, found)
+    standard = gathered(rows, columns, found, torch.from_numpy(task.place))
     pool = torch.searchsorted(columns, screened)
     problems = len(pool) // len(labellings)
     signs = torch.from_numpy(np.where(labellings, 1.0, -1.0)).float().repeat_interleave(problems, dim=0)
-    used = torch.ones(problems, len(rows), dtype=torch.bool)
+    used = torch.ones(problems, len(task.place), dtype=torch.bool)
     for fold in range(problems - 1):
-        used[fold] = torch.from_numpy(folds != fold)
+        used[fold] = torch.from_numpy(task.folds != fold)
     used = used.repeat(len(labellings), 1)
     block = Block(
         design=designs(standard[:-1], pool, dtype=torch.float32),

@@ -20,12 +20,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unweave.errors import DataError, InputError
+from unweave.errors import DataError
 from unweave.probing.config import ProbeConfig
-from unweave.probing.kernel import Problem, probe_all
+from unweave.probing.kernel import probe_all
+from unweave.probing.linear import standardised, with_units
+from unweave.probing.problem import Problem
 from unweave.probing.ranking import LIVE, best_columns
 from unweave.probing.result import ProbeSweep
-from unweave.tensors.arrays import as_matrix
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.logistic import LogisticFits, balanced_weights, fit_many
 from unweave.tensors.moments import class_moments
@@ -102,21 +103,13 @@ class ClassSweep:
         Raises:
             InputError: No such k in the sweep.
         """
-        for probe in self.probes:
-            if probe.k == k:
-                return probe
-        raise InputError(f"no probe with k = {k}: the sweep has {[probe.k for probe in self.probes]}")
+        return with_units(self.probes, k)
 
     def scores(self, X: Any, k: int) -> np.ndarray:
         """(n, classes): the score of each class against the rest."""
-        rows = as_matrix(X, name="X")
-        if rows.shape[1] != self.width:
-            raise InputError(f"X is {tuple(rows.shape)} but the probes were fitted on width {self.width}")
         probe = self.probe(k)
-        mean, sd, coef, bias = (
-            torch.tensor(one, dtype=torch.float64) for one in (probe.mean, probe.sd, probe.coef, probe.bias)
-        )
-        return (((rows[:, list(probe.support)].double() - mean) / sd) @ coef.T + bias).numpy()
+        coef, bias = (torch.tensor(one, dtype=torch.float64) for one in (probe.coef, probe.bias))
+        return (standardised(X, self.width, probe) @ coef.T + bias).numpy()
 
     def predict(self, X: Any, k: int) -> np.ndarray:
         """The class of every row, as in `y`."""

@@ -24,7 +24,8 @@ from jaxtyping import Float
 
 from unweave.errors import DataError, InputError
 from unweave.probing.config import ProbeConfig
-from unweave.probing.controls import as_problem, fixed_probe
+from unweave.probing.controls import fixed_probe
+from unweave.probing.problem import as_problem
 from unweave.probing.ranking import LIVE, best_columns, scores_and_live
 from unweave.tensors.estimate import Estimate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field
 
 from unweave.config import Config
 from unweave.errors import unknown_name
@@ -23,12 +23,23 @@ Ks = Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(increasin
 """Numbers of units: increasing, at least one, each at least 1."""
 
 
+def known(selector: str) -> str:
+    """The selector, if there is one of that name."""
+    if selector not in NAMES:
+        raise ValueError(str(unknown_name("selector", selector, NAMES)))
+    return selector
+
+
+Selector = Annotated[str, AfterValidator(known)]
+"""A name in `choosing.NAMES`."""
+
+
 class ProbeConfig(Config):
     """Settings of a sweep; every probe of a sweep shares the split."""
 
     ks: Ks = (1, 2, 4, 8, 16)
     """Numbers of units a probe may use, increasing."""
-    selector: str = "auto"
+    selector: Selector = "auto"
     """How units are chosen on the training rows."""
     lam: Annotated[float, Field(gt=0)] = 1.0
     """Ridge penalty of the refit, on standardised columns."""
@@ -42,10 +53,3 @@ class ProbeConfig(Config):
     """Most labelled rows a feature uses, when features come from a store."""
     seed: int = 0
     """Of the split, the sampling of rows, the shuffles and the bootstrap."""
-
-    @field_validator("selector")
-    @classmethod
-    def _known(cls, selector: str) -> str:
-        if selector not in NAMES:
-            raise ValueError(str(unknown_name("selector", selector, NAMES)))
-        return selector

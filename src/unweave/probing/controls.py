@@ -13,7 +13,6 @@ that the stand-ins do not explain the score. The stand-ins of this file are rand
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,66 +22,14 @@ from torch import Tensor
 from unweave.errors import InputError
 from unweave.probing.auto import Chosen
 from unweave.probing.config import ProbeConfig
-from unweave.probing.kernel import Problem, probe_all
-from unweave.probing.labels import binary_labels
+from unweave.probing.kernel import probe_all
+from unweave.probing.problem import Problem, as_problem
 from unweave.probing.ranking import LIVE
-from unweave.probing.result import Probe
+from unweave.probing.result import RANDOM_UNITS, Control, Probe
 from unweave.probing.summary import probes_f1
-from unweave.probing.sweep import check_classes
-from unweave.tensors.arrays import as_matrix, check_finite
-from unweave.tensors.estimate import Estimate
-from unweave.tensors.splits import grouped_split, grouping
 
 MATCHED_AMONG = 10
 """A unit is matched in spread with one of so many units of the most similar standard deviation."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Control:
-    """A probe against its stand-ins, at one k."""
-
-    name: str
-    """`selectivity`, `rotation`, `random coordinates`, `coordinates matched in spread`."""
-    k: int
-    f1: float
-    """Of the probe, on the rows that the stand-ins are scored on too."""
-    difference: Estimate
-    """F1 of the probe minus the mean F1 of the stand-ins; its control is that mean."""
-    spread: float
-    """Standard deviation of F1 between draws of the stand-in."""
-    draws: int
-
-    def row(self) -> dict[str, Any]:
-        """The control as one row of a table."""
-        return {
-            "control": self.name,
-            "k": self.k,
-            "f1": self.f1,
-            "control_f1": self.difference.control,
-            "difference": self.difference.value,
-            "low": self.difference.low,
-            "high": self.difference.high,
-            "spread": self.spread,
-            "draws": self.draws,
-            "n_test": self.difference.n,
-            "n_groups": self.difference.n_groups,
-        }
-
-
-def as_problem(X: Any, y: Any, groups: Any, config: ProbeConfig) -> tuple[Tensor, Problem]:
-    """Checked rows, labels and the split that `sweep` makes of them.
-
-    Raises:
-        InputError: Shapes that do not fit, labels that are not binary.
-        DataError: NaN, one class only, or a single group.
-    """
-    rows = as_matrix(X, name="X")
-    check_finite(rows, name="X")
-    labels, _ = binary_labels(y, tuple(rows.shape))
-    grouped = grouping(groups, len(rows))
-    held_out = grouped_split(grouped, np.stack([labels, ~labels], 1).astype(float), test=config.test, seed=config.seed)
-    check_classes(labels, grouped, held_out)
-    return rows, Problem(labels=labels, groups=grouped, names=tuple(range(grouped.count)), held_out=held_out)
 
 
 def probes_of(rows: Tensor, problem: Problem, config: ProbeConfig) -> dict[int, Probe]:
@@ -189,7 +136,7 @@ def coordinates_control(
         for stand_in in stand_ins:
             units = _matched(probe.support, deviation.numpy(), live, rng) if matched else _drawn(live, k, rng)
             stand_in[k] = fixed_probe(rows, problem, units.tolist(), quick)
-    name = "coordinates matched in spread" if matched else "random coordinates"
+    name = "coordinates matched in spread" if matched else RANDOM_UNITS
     return against(name, probes, stand_ins, config)
 
 

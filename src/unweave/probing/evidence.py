@@ -31,9 +31,10 @@ from unweave.engine.local import map_units
 from unweave.errors import DataError, InputError
 from unweave.log import SILENT, Progress
 from unweave.probing.config import ProbeConfig
-from unweave.probing.controls import Control, against, coordinates_control, probes_of
-from unweave.probing.kernel import Problem
-from unweave.probing.result import Probe, ProbeTable
+from unweave.probing.controls import against, coordinates_control, probes_of
+from unweave.probing.linear import standardised
+from unweave.probing.problem import Problem
+from unweave.probing.result import Control, Probe, ProbeTable
 from unweave.probing.rotation import rotations
 from unweave.probing.sampling import Sample, draw
 from unweave.probing.search import Search, SiteScan, collected, scan
@@ -42,7 +43,6 @@ from unweave.probing.token_baseline import token_control
 from unweave.probing.winners import Candidates, Winner, site_candidates, winner
 from unweave.tensors.auc_intervals import auc_estimate
 from unweave.tensors.estimate import Estimate
-from unweave.tensors.metrics import all_metrics
 from unweave.tensors.splits import grouping
 
 
@@ -75,8 +75,6 @@ class FeatureEvidence:
     winner: Winner
     auc: Mapping[int, Estimate]
     """k -> AUC of the probe at the chosen site, with its interval."""
-    metrics: Mapping[int, Mapping[str, float]]
-    """k -> every metric of `tensors.metrics` on held-out rows."""
     controls: tuple[Control, ...]
     token_baseline: Estimate | None
     """F1 of a probe that sees only which token it is and which came before."""
@@ -286,12 +284,10 @@ def _evidence_of(place: _Place, best: Winner, options: EvidenceConfig) -> Featur
         baseline = token_control(*tokens, place.problem, place.config)
     elif options.tokens:
         left_out["token baseline"] = NO_TYPES
-    scored = {k: _scored(place, probe) for k, probe in probes.items()}
     return FeatureEvidence(
         feature=place.feature.name,
         winner=best,
-        auc={k: auc for k, (auc, _) in scored.items()},
-        metrics={k: metrics for k, (_, metrics) in scored.items()},
+        auc={k: _auc(place, probe) for k, probe in probes.items()},
         controls=tuple(controls),
         token_baseline=baseline,
         left_out=left_out,
@@ -311,14 +307,11 @@ def _tokens(place: _Place) -> tuple[np.ndarray, np.ndarray] | None:
     return ids[place.feature.index], before[place.feature.index]
 
 
-def _scored(place: _Place, probe: Probe) -> tuple[Estimate, dict[str, float]]:
-    """AUC with its interval, and all metrics, on the held-out rows."""
+def _auc(place: _Place, probe: Probe) -> Estimate:
+    """AUC with its interval on the held-out rows."""
     test = place.problem.held_out
-    columns = place.rows[torch.from_numpy(test)][:, list(probe.support)].double()
-    standard = (columns - torch.tensor(probe.mean, dtype=torch.float64)) / torch.tensor(probe.sd, dtype=torch.float64)
+    standard = standardised(place.rows[torch.from_numpy(test)], place.rows.shape[1], probe)
     values = (standard @ torch.tensor(probe.coef, dtype=torch.float64) + probe.bias).numpy()
-    labels = place.problem.labels[test]
     codes = np.unique(place.problem.groups.codes[test], return_inverse=True)[1].reshape(-1)
-    rate = float(place.problem.labels[~test].mean())
-    auc = auc_estimate(labels, values, codes, seed=place.config.seed, draws=min(place.config.bootstrap, 1000))
-    return auc, all_metrics(labels, values, training_rate=rate)
+    draws = min(place.config.bootstrap, 1000)
+    return auc_estimate(place.problem.labels[test], values, codes, seed=place.config.seed, draws=draws)

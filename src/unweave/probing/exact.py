@@ -26,10 +26,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unweave.errors import DataError, InputError
+from unweave.probing.columns import usable_rows
 from unweave.probing.families import Block, least_squares, swapped, telescope
 from unweave.probing.labels import binary_labels
 from unweave.probing.screening import pools, screens
-from unweave.tensors.arrays import as_matrix, check_finite
 from unweave.tensors.logistic import Optimum, balanced_weights, designs, fit_many, solve
 
 ROUNDING = 1e-9
@@ -79,7 +79,7 @@ def best_subset(X: Any, y: Any, k: int, *, screen: int = 50, lam: float = 1.0, t
 
     Raises:
         InputError: Shapes that do not fit, labels that are not binary, k below 1 or beyond the columns that vary.
-        DataError: NaN, or one class only.
+        DataError: No finite column that varies, or one class only.
 
     Source:
         specs/probing.md 4.4 (weak duality for ridge-logistic losses); the question is that of arXiv 2305.01610,
@@ -92,8 +92,7 @@ def best_subset(X: Any, y: Any, k: int, *, screen: int = 50, lam: float = 1.0, t
         ((3, 8), True)
     """
     start = time.perf_counter()
-    matrix = as_matrix(X, name="X")
-    check_finite(matrix, name="X")
+    matrix, _ = usable_rows(X)
     labels, _ = binary_labels(y, tuple(matrix.shape))
     if not 0 < lam < math.inf:
         raise InputError(f"lam is {lam}: a positive ridge penalty is needed")

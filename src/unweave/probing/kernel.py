@@ -17,13 +17,15 @@ from torch import Tensor
 from unweave.probing.auto import Chosen
 from unweave.probing.choosing import choose
 from unweave.probing.config import ProbeConfig
+from unweave.probing.problem import Problem
 from unweave.probing.ranking import LIVE
 from unweave.probing.result import Probe
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.logistic import LogisticFits, balanced_weights, fit_many
+from unweave.tensors.metrics import all_metrics
 from unweave.tensors.resampling import ratio_intervals
-from unweave.tensors.scores import Confusion, auc, confusion, f1, f1_parts, mcc, precision, recall
-from unweave.tensors.splits import Grouping, grouping
+from unweave.tensors.scores import Confusion, confusion, f1, f1_parts
+from unweave.tensors.splits import grouping
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,31 +40,22 @@ class _Found:
     scores: Float[np.ndarray, "m n"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Problem:
-    """Labels of the rows that a feature uses, their groups and which of them are held out."""
-
-    labels: Bool[np.ndarray, " n"]
-    groups: Grouping
-    names: tuple[int, ...]
-    """What the caller calls each group."""
-    held_out: Bool[np.ndarray, " n"]
-
-
 def probe_all(
     rows: Float[Tensor, "n d"],
     problem: Problem,
     config: ProbeConfig,
     *,
-    labellings: Bool[np.ndarray, "m n"] | None = None,
+    place: Int[np.ndarray, " r"] | None = None,
+    labellings: Bool[np.ndarray, "m r"] | None = None,
     chosen: Chosen | None = None,
 ) -> list[Probe]:
     """A probe for every k that the live columns allow.
 
     Args:
-        rows: Activations of the rows that the feature uses.
-        problem: Their labels.
+        rows: Activations.
+        problem: The labels of the rows that the feature uses.
         config: Settings.
+        place: Which rows those are; None = all.
         labellings: `all_labellings(problem, config)`, if it is there already.
         chosen: The units of each labelling, if they are there already: many features rank together.
     """
@@ -72,7 +65,7 @@ def probe_all(
     test = torch.from_numpy(np.flatnonzero(problem.held_out))
     if chosen is None:
         chosen = choose(
-            rows.index_select(0, train),
+            rows.index_select(0, train if place is None else torch.from_numpy(place)[train]),
             labellings[:, training],
             grouping(problem.groups.codes[training], int(training.sum())),
             config.ks,
@@ -83,7 +76,8 @@ def probe_all(
     if not chosen.supports:
         return []
     columns = torch.unique(torch.cat([support.flatten() for support in chosen.supports.values()]))
-    picked = rows.index_select(1, columns).double()
+    picked = rows[:, columns] if place is None else rows[torch.from_numpy(place)[:, None], columns]
+    picked = picked.double()
     mean = picked[train].mean(0)
     sd = picked[train].std(0, unbiased=False).clamp_min(LIVE)
     standard = (picked - mean) / sd
@@ -154,8 +148,8 @@ def _measured(k: int, problem: Problem, labellings: np.ndarray, found: _Found, c
         for labels, score in zip(labellings, found.scores, strict=True)
     ]
     control = [float(f1(table.total())) for table in tables[1:]]
-    total = tables[0].total()
     truth = labellings[0][test]
+    metrics = all_metrics(truth, found.scores[0], training_rate=float(labellings[0][~test].mean()))
     return Probe(
         k=k,
         selector=found.selector,
@@ -165,10 +159,11 @@ def _measured(k: int, problem: Problem, labellings: np.ndarray, found: _Found, c
         mean=tuple(found.mean.tolist()),
         sd=tuple(found.sd.tolist()),
         f1=_f1_estimate(tables[0], control, len(truth), config),
-        mcc=float(mcc(total)),
-        auc=auc(truth, found.scores[0]) if 0 < truth.sum() < len(truth) else float("nan"),
-        precision=float(precision(total)),
-        recall=float(recall(total)),
+        mcc=metrics["mcc"],
+        auc=metrics["auc"],
+        precision=metrics["precision"],
+        recall=metrics["recall"],
+        metrics=metrics,
         positive_rate=float(truth.mean()),
         converged=bool(found.fits.converged.all()),
         separable=bool(found.fits.separable[0]),

@@ -50,7 +50,13 @@ def svm(rows: Float[Tensor, "n d"], labellings: Labellings, found: Screens, lam:
     columns = gathered(rows, live, found)[:-1].T.double().numpy()
     strength = torch.zeros(len(labellings), rows.shape[1], dtype=torch.float64)
     for number, labels in enumerate(labellings):
-        model = LinearSVC(C=1 / lam, class_weight="balanced", dual=False, tol=1e-3, random_state=0)
+        model = LinearSVC(
+            C=1 / lam,
+            class_weight="balanced",
+            dual=False,  # pyright: ignore[reportArgumentType] - its stub knows only the word "auto"
+            tol=1e-3,
+            random_state=0,
+        )
         strength[number, live] = torch.from_numpy(np.abs(model.fit(columns, labels).coef_[0]))
     return strength
 

@@ -25,9 +25,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unweave.errors import unknown_name
+from unweave.probing.columns import usable_rows
 from unweave.probing.labels import binary_labels
-from unweave.tensors.arrays import as_matrix, check_finite
-from unweave.tensors.moments import class_moments, weighted_means
+from unweave.tensors.moments import class_moments, class_sums
 
 LIVE = 1e-6
 """Columns with a smaller standard deviation are constant for our purposes: they carry nothing and are never chosen."""
@@ -43,8 +43,11 @@ Scores = Float[Tensor, "m d"]
 
 def mean_diff(rows: Rows, positives: Masks, members: Masks, _deviation: Scores) -> Scores:
     """Distance of the class means."""
-    means = weighted_means(rows, torch.cat([positives, members - positives], dim=1))
-    return (means[: positives.shape[1]] - means[positives.shape[1] :]).abs()
+    distinct, which = torch.unique(members, dim=1, return_inverse=True)
+    _, sums, _ = class_sums(rows, torch.cat([positives, distinct], dim=1))
+    above, every = sums[: positives.shape[1]], sums[positives.shape[1] :][which]
+    hits, count = positives.sum(0)[:, None], members.sum(0)[:, None]
+    return (above / hits - (every - above) / (count - hits)).abs()
 
 
 def std_mean_diff(rows: Rows, positives: Masks, members: Masks, deviation: Scores) -> Scores:
@@ -105,7 +108,7 @@ def _binned_information(values: Float[Tensor, "n c"], positives: Float[Tensor, "
     cells = torch.stack([hits, misses]) / n
     entropy = torch.special.entr(cells.sum(0)).sum(0) + torch.special.entr(cells.sum(1)).sum(0)
     bias = (cells > 0).sum((0, 1)) - (cells.sum(0) > 0).sum(0) - (cells.sum(1) > 0).sum(0) + 1
-    return (entropy - torch.special.entr(cells).sum((0, 1)) - bias / (2 * n)).clamp_min(0)
+    return (entropy - torch.special.entr(cells).sum((0, 1)) - bias.double() / (2 * n)).clamp_min(0)
 
 
 def _rank_distance(values: Float[Tensor, "n c"], positives: Float[Tensor, "n m"]) -> Float[Tensor, "m c"]:
@@ -139,7 +142,7 @@ SELECTORS: Mapping[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = Ma
 
 
 def rank(X: Any, y: Any, method: str = "std_mean_diff") -> Float[Tensor, " d"]:
-    """The score of every column of X for the labels y; columns that do not vary score 0.
+    """The score of every column of X for the labels y; columns that do not vary or are not finite score 0.
 
     Args:
         X: Rows (n, d).
@@ -149,7 +152,7 @@ def rank(X: Any, y: Any, method: str = "std_mean_diff") -> Float[Tensor, " d"]:
     Raises:
         UnknownName: No such selector.
         InputError: Not one label a row, or not binary.
-        DataError: NaN or infinite entries, or one class only.
+        DataError: No finite column, or one class only.
 
     Example:
         >>> X = torch.tensor([[0.0, 5.0], [0.0, 6.0], [1.0, 5.0], [1.0, 6.0]])
@@ -158,8 +161,7 @@ def rank(X: Any, y: Any, method: str = "std_mean_diff") -> Float[Tensor, " d"]:
     """
     if method not in SELECTORS:
         raise unknown_name("selector", method, SELECTORS)
-    matrix = as_matrix(X, name="X")
-    check_finite(matrix, name="X")
+    matrix, _ = usable_rows(X)
     labels, _ = binary_labels(y, tuple(matrix.shape))
     positives = torch.from_numpy(labels).double().unsqueeze(1)
     return scores(matrix, positives, torch.ones_like(positives), method)[0]

@@ -22,8 +22,8 @@ import torch
 
 from unweave.errors import DataError, InputError
 from unweave.probing.config import ProbeConfig
-from unweave.probing.controls import as_problem, probes_of
-from unweave.probing.kernel import Problem
+from unweave.probing.controls import probes_of
+from unweave.probing.problem import Problem, as_problem
 from unweave.probing.ranking import scores
 from unweave.tensors.splits import Grouping
 

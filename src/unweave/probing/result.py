@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from unweave.errors import InputError
+from unweave.features.direction import Readout
+from unweave.features.featurizer import Provenance
+from unweave.features.neurons import NeuronFeaturizer
 from unweave.probing.config import ProbeConfig
-from unweave.tensors.arrays import as_matrix
+from unweave.probing.linear import standardised, with_units
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.scores import all_positive_f1
+
+RANDOM_UNITS = "random coordinates"
+"""The control that every sweep on a matrix has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +57,8 @@ class Probe:
     """The held-out groups."""
     counts: tuple[tuple[int, int, int], ...] = ()
     """True positives, false positives and false negatives in each of them."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Every metric of `tensors.metrics` on the held-out rows, by name."""
     selector: str = ""
     """How the units were chosen; with `auto`, what won at this k."""
 
@@ -70,6 +78,8 @@ class Probe:
             "all_positive_f1": all_positive_f1(self.positive_rate),
             "mcc": self.mcc,
             "auc": self.auc,
+            "ap": self.metrics.get("average_precision"),
+            "log_loss": self.metrics.get("log_loss"),
             "precision": self.precision,
             "recall": self.recall,
             "positive_rate": self.positive_rate,
@@ -78,6 +88,38 @@ class Probe:
             "n_train": self.n_train,
             "n_test": self.f1.n,
             "n_groups": self.f1.n_groups,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """A probe against its stand-ins, at one k."""
+
+    name: str
+    """`selectivity`, `rotation`, `random coordinates`, `coordinates matched in spread`."""
+    k: int
+    f1: float
+    """Of the probe, on the rows that the stand-ins are scored on too."""
+    difference: Estimate
+    """F1 of the probe minus the mean F1 of the stand-ins; its control is that mean."""
+    spread: float
+    """Standard deviation of F1 between draws of the stand-in, NaN for one draw."""
+    draws: int
+
+    def row(self) -> dict[str, Any]:
+        """The control as one row of a table."""
+        return {
+            "control": self.name,
+            "k": self.k,
+            "f1": self.f1,
+            "control_f1": self.difference.control,
+            "difference": self.difference.value,
+            "low": self.difference.low,
+            "high": self.difference.high,
+            "spread": None if math.isnan(self.spread) else self.spread,
+            "draws": self.draws,
+            "n_test": self.difference.n,
+            "n_groups": self.difference.n_groups,
         }
 
 
@@ -90,12 +132,17 @@ class ProbeSweep:
     """How `y` spells negative and positive."""
     width: int
     config: ProbeConfig
+    controls: tuple[Control, ...] = ()
+    """What other units of the same number do, where that was asked for."""
     seconds: float | None = None
     warnings: tuple[str, ...] = ()
 
     def table(self) -> list[dict[str, Any]]:
-        """One dictionary a k: support, scores with interval, controls, certificates."""
-        return [probe.row() for probe in self.probes]
+        """One dictionary a k: support, scores with interval, controls, certificates; `random_f1` is what k random units
+        reach, None where that was not asked for.
+        """
+        random = {one.k: one.difference.control for one in self.controls if one.name == RANDOM_UNITS}
+        return [{**probe.row(), "random_f1": random.get(probe.k)} for probe in self.probes]
 
     def probe(self, k: int) -> Probe:
         """The probe with k units.
@@ -103,27 +150,45 @@ class ProbeSweep:
         Raises:
             InputError: No such k in the sweep.
         """
-        for probe in self.probes:
-            if probe.k == k:
-                return probe
-        raise InputError(f"no probe with k = {k}: the sweep has {[probe.k for probe in self.probes]}")
+        return with_units(self.probes, k)
 
     def scores(self, X: Any, k: int) -> np.ndarray:
         """The score of every row, positive for the positive class."""
-        rows = as_matrix(X, name="X")
-        if rows.shape[1] != self.width:
-            raise InputError(f"X is {tuple(rows.shape)} but the probes were fitted on width {self.width}")
         probe = self.probe(k)
-        columns = rows[:, list(probe.support)].double()
-        standard = (columns - torch.tensor(probe.mean, dtype=torch.float64)) / torch.tensor(
-            probe.sd, dtype=torch.float64
-        )
-        return (standard @ torch.tensor(probe.coef, dtype=torch.float64) + probe.bias).numpy()
+        coef = torch.tensor(probe.coef, dtype=torch.float64)
+        return (standardised(X, self.width, probe) @ coef + probe.bias).numpy()
 
     def predict(self, X: Any, k: int) -> np.ndarray:
         """The label of every row, spelt as in `y`."""
         negative, positive = self.labels
         return np.where(self.scores(X, k) > 0, positive, negative)
+
+    def featurizer(self, k: int, site: Any = None) -> NeuronFeaturizer:
+        """The units of the probe with k of them, as a block that edits and tests take; only where the columns of X were
+        the site's own coordinates.
+
+        Args:
+            k: Which probe.
+            site: Where X comes from.
+        """
+        found = self.probe(k)
+        of = Provenance(method="sparse probe", rows=found.n_train, seed=self.config.seed)
+        return NeuronFeaturizer(width=self.width, index=list(found.support), blocks=(k,), site=site, provenance=of)
+
+    def readout(self, k: int, site: Any = None) -> Readout:
+        """What the probe with k units reads, in units of X: its score is that of `.scores(X, k)`.
+
+        Args:
+            k: Which probe.
+            site: Where X comes from.
+        """
+        found = self.probe(k)
+        covector = torch.zeros(self.width, dtype=torch.float64)
+        slopes = torch.tensor(found.coef, dtype=torch.float64) / torch.tensor(found.sd, dtype=torch.float64)
+        covector[list(found.support)] = slopes
+        bias = found.bias - float(slopes @ torch.tensor(found.mean, dtype=torch.float64))
+        of = Provenance(method="sparse probe", rows=found.n_train, seed=self.config.seed)
+        return Readout(covector=covector, bias=bias, site=site, provenance=of)
 
     def __repr__(self) -> str:
         """F1 by k."""

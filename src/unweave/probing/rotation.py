@@ -17,7 +17,9 @@ from torch import Tensor
 
 from unweave.errors import InputError
 from unweave.probing.config import ProbeConfig
-from unweave.probing.controls import Control, against, as_problem, probes_of
+from unweave.probing.controls import against, probes_of
+from unweave.probing.problem import as_problem
+from unweave.probing.result import Control
 from unweave.tensors.arrays import computing_dtype
 from unweave.tensors.rotations import rotated
 

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from unweave.errors import InputError
 from unweave.probing.config import ProbeConfig
-from unweave.probing.controls import as_problem
-from unweave.probing.kernel import Problem, shuffled
+from unweave.probing.kernel import shuffled
+from unweave.probing.problem import Problem, as_problem
 from unweave.probing.selectivity import restricted
 from unweave.tensors.clustered import clustered_test, pooled_t
 from unweave.tensors.multiplicity import benjamini_hochberg, max_statistic_p

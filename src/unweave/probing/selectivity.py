@@ -20,8 +20,9 @@ from torch import Tensor
 
 from unweave.errors import DataError, InputError
 from unweave.probing.config import ProbeConfig
-from unweave.probing.controls import Control, against, as_problem, probes_of
-from unweave.probing.kernel import Problem
+from unweave.probing.controls import against, probes_of
+from unweave.probing.problem import Problem, as_problem
+from unweave.probing.result import Control
 from unweave.tensors.splits import Grouping
 
 ATTEMPTS = 100

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
 from unweave.config import config_from
-from unweave.errors import DataError
 from unweave.probing.classes import ClassSweep, sweep_classes
+from unweave.probing.columns import usable_rows
 from unweave.probing.config import ProbeConfig
-from unweave.probing.kernel import Problem, probe_all
-from unweave.probing.labels import binary_labels, several_classes
+from unweave.probing.controls import coordinates_control
+from unweave.probing.kernel import probe_all
+from unweave.probing.labels import several_classes
+from unweave.probing.problem import Posed, posed
 from unweave.probing.ranking import LIVE
 from unweave.probing.result import ProbeSweep
-from unweave.tensors.arrays import as_matrix, check_finite
-from unweave.tensors.splits import Grouping, grouped_split, grouping
+from unweave.tensors.arrays import as_matrix
+from unweave.tensors.splits import grouping
 
 
 def sweep(
@@ -34,6 +35,7 @@ def sweep(
     test: float = 0.3,
     shuffles: int = 20,
     bootstrap: int = 2000,
+    coordinates: int = 20,
 ) -> ProbeSweep | ClassSweep:
     """Probes with k units of X for the binary labels y, for every k, scored on held-out groups.
 
@@ -52,14 +54,17 @@ def sweep(
         test: Share of the groups held out.
         shuffles: Draws of the label-shuffle control, each through screen, search, choice on inner folds and refit.
         bootstrap: Draws of groups for the interval.
+        coordinates: Sets of k random units of the random-coordinate control; 0 leaves it out.
 
     Returns:
         `.table()` gives a dictionary a k; `.predict(X, k)` labels, `.scores(X, k)` scores. A k beyond the number of
-            columns that vary has no row, and a warning. Classes give a `ClassSweep`, whose F1 is the mean over classes.
+            columns that vary has no row, and a warning; columns that are not finite, that do not vary or that repeat an
+            earlier one are never chosen, and named in `.warnings`. Classes give a `ClassSweep`, whose F1 is the mean
+            over classes.
 
     Raises:
         InputError: Shapes that do not fit, labels that are not binary, unknown selector.
-        DataError: NaN, one class only, or a single group.
+        DataError: No finite column, one class only, or a single group.
 
     Source:
         arXiv 2305.01610, section 3; refit and statistics as in specs/probing.md 4.1 and 7.
@@ -83,52 +88,55 @@ def sweep(
         "bootstrap": bootstrap,
     }
     config = config_from(ProbeConfig, options, source="options")
-    rows = as_matrix(X, name="X")
-    check_finite(rows, name="X")
-    classes = several_classes(y, tuple(rows.shape))
+    matrix = as_matrix(X, name="X")
+    classes = several_classes(y, tuple(matrix.shape))
     if classes is not None:
-        return sweep_classes(rows, classes, grouping(groups, len(rows)), config)
-    labels, spelling = binary_labels(y, tuple(rows.shape))
-    grouped = grouping(groups, len(rows))
-    held_out = grouped_split(grouped, np.stack([labels, ~labels], 1).astype(float), test=config.test, seed=config.seed)
-    check_classes(labels, grouped, held_out)
-    probes = probe_all(
-        rows, Problem(labels=labels, groups=grouped, names=tuple(range(grouped.count)), held_out=held_out), config
-    )
+        return sweep_classes(usable_rows(matrix)[0], classes, grouping(groups, len(matrix)), config)
+    asked = posed(matrix, y, groups, config)
+    probes = {probe.k: probe for probe in probe_all(asked.rows, asked.problem, config)}
+    controls = ()
+    if coordinates and probes:
+        controls = coordinates_control(
+            asked.rows, asked.problem, config, draws=coordinates, matched=False, probes=probes
+        )
     return ProbeSweep(
-        probes=tuple(probes),
-        labels=spelling,
-        width=rows.shape[1],
+        probes=tuple(probes.values()),
+        labels=asked.spelling,
+        width=matrix.shape[1],
         config=config,
+        controls=controls,
         seconds=time.perf_counter() - start,
-        warnings=_warnings(rows[torch.from_numpy(~held_out)], [probe.k for probe in probes], config, labels),
+        warnings=_warnings(asked, list(probes), config),
     )
 
 
-def check_classes(labels: Bool[np.ndarray, " n"], groups: Grouping, held_out: Bool[np.ndarray, " n"]) -> None:
-    """Raises unless both sides of the split have both classes."""
-    for side, rows in (("held-out", held_out), ("training", ~held_out)):
-        for name, members in (("positives", labels), ("negatives", ~labels)):
-            if not members[rows].any():
-                raise DataError(
-                    f"the {side} rows have no {name}: {name} are in {len(np.unique(groups.codes[members]))} of"
-                    f" {groups.count} groups, at least 2 are needed for an honest split"
-                )
-
-
-def _warnings(training: Tensor, made: list[int], config: ProbeConfig, labels: np.ndarray) -> tuple[str, ...]:
+def _warnings(asked: Posed, made: list[int], config: ProbeConfig) -> tuple[str, ...]:
     found = []
-    width = training.shape[1]
-    constant = _constant(training)
+    width, labels = asked.rows.shape[1], asked.problem.labels
+    if asked.excluded:
+        found.append(
+            f"{len(asked.excluded)} of {width} columns have a NaN or infinite entry, never chosen:"
+            f" {_named(asked.excluded)}"
+        )
+    if asked.copies:
+        pairs = [f"{copy} = {first}" for copy, first in asked.copies.items()]
+        found.append(f"{len(pairs)} of {width} columns repeat an earlier one, never chosen: {_named(pairs)}")
+    left_out = {*asked.excluded, *asked.copies}
+    constant = [one for one in _constant(asked.rows[torch.from_numpy(~asked.problem.held_out)]) if one not in left_out]
     if constant:
-        named = ", ".join(map(str, constant[:8])) + (", ..." if len(constant) > 8 else "")
-        found.append(f"{len(constant)} of {width} columns do not vary over the training rows, never chosen: {named}")
+        found.append(
+            f"{len(constant)} of {width} columns do not vary over the training rows, never chosen: {_named(constant)}"
+        )
     missing = [k for k in config.ks if k not in made]
     if missing:
-        found.append(f"no probe for k = {missing}: only {width - len(constant)} columns vary")
+        found.append(f"no probe for k = {missing}: only {width - len(constant) - len(left_out)} columns vary")
     if len(labels) < 50 or labels.sum() < 10:
         found.append(f"{len(labels)} rows with {int(labels.sum())} positives: too few to trust")
     return tuple(found)
+
+
+def _named(columns: Sequence[Any]) -> str:
+    return ", ".join(map(str, columns[:8])) + (", ..." if len(columns) > 8 else "")
 
 
 def _constant(training: Tensor) -> list[int]:

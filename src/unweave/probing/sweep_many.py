@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from unweave.activations.labels import LabelledFeature, groups_of, pooled
 from unweave.activations.store import ActivationStore
@@ -17,13 +15,11 @@ from unweave.engine.local import default_workers, map_units
 from unweave.errors import FingerprintError, InputError
 from unweave.features.featurizer import Featurizer, units
 from unweave.log import SILENT, Progress
-from unweave.probing.auto import Chosen
-from unweave.probing.choosing import ranked
 from unweave.probing.config import ProbeConfig
-from unweave.probing.kernel import Problem, all_labellings, probe_all
-from unweave.probing.ranking import SELECTORS, scores_and_live
+from unweave.probing.problem import Problem
 from unweave.probing.result import ProbeSweep, ProbeTable
 from unweave.probing.sampling import Sample, draw
+from unweave.probing.together import probe_together
 from unweave.site import Site
 from unweave.tensors.splits import grouping
 
@@ -207,20 +203,18 @@ def _probe_block(
     rows = store[site][index].float() if features[0].level == "token" else pooled(store[site], index)
     rows = rows if featurizer is None else featurizer.encode(rows)[0].to(rows.dtype)
     problems = [_problem(feature, store, sample) for feature in features]
-    labellings = [all_labellings(problem, config) for problem in problems]
     places = [np.searchsorted(index, feature.index) for feature in features]
-    chosen = _ranked_together(rows, problems, labellings, places, config)
-    found = {}
-    for feature, problem, labels, place, known in zip(features, problems, labellings, places, chosen, strict=True):
-        probes = probe_all(rows[torch.from_numpy(place)], problem, config, labellings=labels, chosen=known)
-        found[feature.name] = ProbeSweep(
+    found = probe_together(rows, problems, places, config)
+    return {
+        feature.name: ProbeSweep(
             probes=tuple(probes),
             labels=(False, True),
             width=rows.shape[1],
             config=config,
             seconds=(time.perf_counter() - start) / len(features),
         )
-    return found
+        for feature, probes in zip(features, found, strict=True)
+    }
 
 
 def _problem(feature: LabelledFeature, store: ActivationStore, sample: Sample) -> Problem:
@@ -231,29 +225,3 @@ def _problem(feature: LabelledFeature, store: ActivationStore, sample: Sample) -
         names=tuple(np.unique(groups).tolist()),
         held_out=sample.held_out[groups],
     )
-
-
-def _ranked_together(
-    rows: Tensor,
-    problems: Sequence[Problem],
-    labellings: Sequence[np.ndarray],
-    places: Sequence[np.ndarray],
-    config: ProbeConfig,
-) -> Sequence[Chosen | None]:
-    """The ranked columns of every labelling of every feature, from shared matrix products over all rows; a row that a
-    feature does not use, or does not train on, has weight 0 for it. None where the selector is a search.
-    """
-    if config.selector not in SELECTORS:
-        return [None] * len(problems)
-    counts = [len(labels) for labels in labellings]
-    positives, members = (torch.zeros(len(rows), sum(counts), dtype=torch.float64) for _ in range(2))
-    first = 0
-    for problem, labels, place, count in zip(problems, labellings, places, counts, strict=True):
-        training = torch.from_numpy(place[~problem.held_out])
-        positives[training, first : first + count] = torch.from_numpy(labels[:, ~problem.held_out].T.astype(np.float64))
-        members[training, first : first + count] = 1.0
-        first += count
-    found, live = scores_and_live(rows, positives, members, config.selector)
-    ends = np.cumsum(counts).tolist()
-    spans = [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
-    return [ranked(found[span], live[span], config.ks, config.selector) for span in spans]

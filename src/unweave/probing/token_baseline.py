@@ -17,13 +17,12 @@ from jaxtyping import Float, Int
 
 from unweave.errors import DataError, InputError
 from unweave.probing.config import ProbeConfig
-from unweave.probing.kernel import Problem
 from unweave.probing.labels import binary_labels
-from unweave.probing.sweep import check_classes
+from unweave.probing.problem import Problem, split_problem
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.resampling import ratio_intervals
 from unweave.tensors.scores import confusion, f1_parts
-from unweave.tensors.splits import grouped_split, grouping
+from unweave.tensors.splits import grouping
 
 MAX_ITERATIONS = 1000
 
@@ -55,11 +54,7 @@ def token_baseline(
     settings = config or ProbeConfig()
     ids = _ids(tokens, "tokens")
     labels, _ = binary_labels(y, ids.shape)
-    grouped = grouping(groups, len(ids))
-    strata = np.stack([labels, ~labels], 1).astype(float)
-    held_out = grouped_split(grouped, strata, test=settings.test, seed=settings.seed)
-    check_classes(labels, grouped, held_out)
-    problem = Problem(labels=labels, groups=grouped, names=tuple(range(grouped.count)), held_out=held_out)
+    problem = split_problem(labels, grouping(groups, len(ids)), settings)
     before = None if previous is None else _ids(previous, "previous")
     if before is not None and before.shape != ids.shape:
         raise InputError(f"previous has shape {before.shape} but there are {len(ids)} tokens: one a token is needed")

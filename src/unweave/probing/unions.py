@@ -22,8 +22,8 @@ from torch import Tensor
 
 from unweave.errors import DataError, InputError
 from unweave.probing.config import ProbeConfig
-from unweave.probing.controls import as_problem, fixed_probe, probes_of
-from unweave.probing.kernel import Problem
+from unweave.probing.controls import fixed_probe, probes_of
+from unweave.probing.problem import Problem, as_problem
 from unweave.probing.ranking import best_columns, scores_and_live
 from unweave.probing.summary import probes_f1
 from unweave.tensors.estimate import Estimate

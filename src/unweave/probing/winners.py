@@ -24,8 +24,7 @@ from torch import Tensor
 
 from unweave.errors import DataError, InputError
 from unweave.probing.config import ProbeConfig
-from unweave.probing.controls import as_problem
-from unweave.probing.kernel import Problem
+from unweave.probing.problem import Problem, as_problem
 from unweave.probing.ranking import LIVE
 from unweave.tensors.clustered import pooled_t
 from unweave.tensors.estimate import Estimate

@@ -154,7 +154,7 @@ def _forest(figure: Figure) -> Any:
         yOffset=alt.YOffset("series:N", sort=series),
         color=_series(figure),
     )
-    x = alt.X("value:Q", title=figure.options.get("x", ""), scale=alt.Scale(zero=True))
+    x = alt.X("value:Q", title=figure.options.get("x", ""), scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=7))
     tooltip = _tooltip(figure, ("label", "series", "value", "low", "high", "control"))
     zero = alt.Chart(alt.Data(values=[{}])).mark_rule(color=GREY, strokeDash=[4, 3]).encode(x=alt.datum(0))
     lines = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q", tooltip=tooltip)

@@ -7,9 +7,20 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unweave.config import Config
-from unweave.probing.config import Ks
+from unweave.probing.config import Ks, Selector
 
 DEFAULT_MODELS = ("minilm", "zoo:docs")
+
+
+class AblationConfig(Config):
+    """How the test that removes units is run."""
+
+    units: Annotated[int, Field(ge=1)] = 8
+    """Most units removed together: the largest of `ks` up to it, or else the smallest."""
+    windows: Annotated[int, Field(ge=1)] = 64
+    """Most held-out windows it runs on."""
+    draws: Annotated[int, Field(ge=1)] = 5
+    """Random sets of units in the control."""
 
 
 class StudyConfig(Config):
@@ -41,11 +52,9 @@ class StudyConfig(Config):
     """Draws of documents for the intervals."""
     test: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """Share of the documents held out."""
-    ablated_units: Annotated[int, Field(ge=1)] = 8
-    """Most units removed together in the ablation test: the largest of `ks` up to it, or else the smallest."""
-    ablation_windows: Annotated[int, Field(ge=1)] = 64
-    """Most held-out windows the ablation test runs on."""
-    control_draws: Annotated[int, Field(ge=1)] = 5
-    """Random sets of units in the control of the ablation test."""
+    selector: Selector = "std_mean_diff"
+    """How the units of a probe are chosen: a ranking, as hundreds of probes must fit into minutes; "auto" searches."""
+    ablation: AblationConfig = AblationConfig()
+    """Of the test of what units do."""
     seed: int = 0
     """Of every random choice."""

@@ -26,6 +26,7 @@ from unweave.log import SILENT, Progress
 from unweave.models.fingerprints import tokenizer_fingerprint
 from unweave.models.loading import load_model
 from unweave.models.model import Model
+from unweave.probing.ranking import SELECTORS
 from unweave.report.page import REPORT, write_report
 from unweave.report.record import RUN, ModelEntry, Record, Run, read_record, write_record, write_run
 from unweave.study.config import StudyConfig
@@ -333,8 +334,10 @@ def _estimate(plan: CollectionPlan, config: StudyConfig) -> float:
     """
     fits = 11 * (1 + config.shuffles) * len(config.ks) * (len(plan.sites) + 2)
     probes = fits * config.rows * 1.2e-6 + sum(plan.sites.values()) * min(plan.rows, 3 * config.rows) * 1.2e-7
-    runs = 3 * (config.control_draws + 4) + 1
-    ablated = min(1.0, config.ablation_windows * config.context / max(1, plan.rows))
+    if config.selector not in SELECTORS:  # a search takes longer than its fits
+        probes += fits * config.rows * 1.5e-5
+    runs = 3 * (config.ablation.draws + 4) + 1
+    ablated = min(1.0, config.ablation.windows * config.context / max(1, plan.rows))
     return plan.seconds * (1 + runs * ablated) + probes
 
 

@@ -27,7 +27,7 @@ def ablate_units(work: Work) -> Found:
     }
     site, k = str(work.middle), _units_removed(work, tables["neurons"])
     features = _most_decodable(work, tables["neurons"], site, k)
-    windows = replay(work.model, work.store, tables["neurons"].held_out, most=work.config.ablation_windows)
+    windows = replay(work.model, work.store, tables["neurons"].held_out, most=work.config.ablation.windows)
     plain = plain_run(work.model, windows.batches, edited_at=site)
     places = _places(work, windows, plain, features)
     found: list[Ablation] = []
@@ -38,7 +38,7 @@ def ablate_units(work: Work) -> Found:
             chosen = {feature: table.sweeps[feature, site].probe(k).support for feature in features}
             found += ablate(
                 work.model, featurizer, chosen, plain, windows.documents, means=means, places=places,
-                draws=work.config.control_draws, seed=work.config.seed,
+                draws=work.config.ablation.draws, seed=work.config.seed,
             )  # fmt: skip
             advance(1)
     return Found(
@@ -52,7 +52,7 @@ def ablate_units(work: Work) -> Found:
 
 def _units_removed(work: Work, table: ProbeTable) -> int:
     """The configured number of units, or the nearest probed one: the largest below it, else the smallest."""
-    return max((k for k in table.config.ks if k <= work.config.ablated_units), default=table.config.ks[0])
+    return max((k for k in table.config.ks if k <= work.config.ablation.units), default=table.config.ks[0])
 
 
 def _most_decodable(work: Work, table: ProbeTable, site: str, k: int) -> list[str]:

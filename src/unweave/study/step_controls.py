@@ -24,7 +24,7 @@ def weigh_controls(work: Work) -> Found:
         found = evidence(work.store, work.features, table=table, options=FEW, progress=work.progress)
     except DataError as error:
         raise NotPossible(f"Not done: {error}.") from error
-    k = max(k for one in found.features for k in one.auc)
+    k = max((k for one in found.features for k in one.auc), default=0)
     return Found(
         summary=_summary(found),
         figures=_figures(work, found, k),
@@ -51,7 +51,7 @@ def _summary(found: Evidence) -> tuple[str, ...]:
 
 
 def _figures(work: Work, found: Evidence, k: int) -> tuple[Figure, ...]:
-    rows = [(one, control) for one in found.features for control in one.controls if control.k == max(one.auc)]
+    rows = [(one, control) for one in found.features for control in one.controls if control.k == k]
     if not rows:
         return ()
     return (

@@ -14,8 +14,6 @@ from unweave.study.words import number, with_interval
 from unweave.study.work import Found, NotPossible, Work
 from unweave.tensors.resampling import WARN_BELOW
 
-SELECTOR = "std_mean_diff"
-"""A ranking, not the search that `sweep` runs by default: hundreds of probes must fit into a study of minutes."""
 SHOWN = (
     "feature",
     "site",
@@ -35,8 +33,7 @@ SHOWN = (
 def probe_options(work: Work) -> dict[str, Any]:
     """The settings that all probes of a study share, so that bases compare on the same rows and split."""
     config = work.config
-    shared = {name: getattr(config, name) for name in ("ks", "rows", "shuffles", "bootstrap", "test", "seed")}
-    return {"selector": SELECTOR, **shared}
+    return {name: getattr(config, name) for name in ("selector", "ks", "rows", "shuffles", "bootstrap", "test", "seed")}
 
 
 def probe_sites(work: Work) -> Found:
@@ -88,9 +85,9 @@ def _heatmap(work: Work, rows: list[dict[str, Any]]) -> Figure:
         kind="heatmap",
         title="F1 of k-sparse probes by feature and site",
         caption=(
-            "F1 on held-out documents of a probe that may use k neurons of one site, ranked by standardised mean"
-            " difference and refitted. Choosing the best cell of a row by eye is a choice on the test documents: its"
-            " number is then too high. Hover for interval and shuffled-label control."
+            "F1 on held-out documents of a probe that may use k neurons of one site, chosen by"
+            f" {work.config.selector} and refitted. Choosing the best cell of a row by eye is a choice on the test"
+            " documents: its number is then too high. Hover for interval and shuffled-label control."
         ),
         data={
             "row": [work.label_of(row["feature"]) for row in rows],

@@ -40,7 +40,7 @@ STEPS: tuple[Step, ...] = (
         name="probe",
         title="Which neurons carry which features",
         run=probe_sites,
-        uses=("ks", "rows", "shuffles", "bootstrap", "test", "seed"),
+        uses=("ks", "rows", "selector", "shuffles", "bootstrap", "test", "seed"),
     ),
     Step(name="controls", title="What the scores are worth", run=weigh_controls),
     Step(name="cards", title="Neurons in their own words", run=write_cards),
@@ -50,7 +50,7 @@ STEPS: tuple[Step, ...] = (
         name="ablate",
         title="What the units do",
         run=ablate_units,
-        uses=("ablated_units", "ablation_windows", "control_draws"),
+        uses=("ablation",),
     ),
 )
 """In order; a step may use the artifacts of those before it."""

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import DataError, InputError
-from unweave.tensors.arrays import as_matrix, check_finite
+from unweave.tensors.arrays import as_matrix, check_finite, computing_dtype
 
 CHUNK = 128
 """Rows that are converted at once."""
@@ -106,12 +106,8 @@ def class_moments(rows: Float[Tensor, "n d"], weights: Float[Tensor, "n m"]) -> 
         raise InputError(
             f"rows is {tuple(matrix.shape)} but weights is {tuple(masses.shape)}: one weight a row is needed"
         )
+    centre, sums, squares = class_sums(matrix, masses, squared=masses)
     count = masses.sum(0)
-    centre = matrix[0].to(torch.float64)
-    sums, squares = (torch.zeros(masses.shape[1], matrix.shape[1], dtype=torch.float64) for _ in range(2))
-    for part, mass in _centred(matrix, masses, centre):
-        sums += mass.T @ part
-        squares += mass.T @ part.square_()
     shift = sums / count.clamp_min(torch.finfo(torch.float64).tiny)[:, None]
     squares = (squares - shift.square() * count[:, None]).clamp_min(0)
     return ClassMoments(count=count, mean=centre + shift, squares=squares)
@@ -131,22 +127,25 @@ def moments_by_class(rows: Float[Tensor, "n d"], labels: Tensor) -> dict[int, Mo
     return {int(label): _moments_of(rows[labels == label]) for label in torch.unique(labels)}
 
 
-def weighted_means(rows: Float[Tensor, "n d"], weights: Float[Tensor, "n m"]) -> Float[Tensor, "m d"]:
-    """The mean of every column under each column of `weights`, by one matrix product; NaN where the weights sum to
-    0.
+def class_sums(
+    rows: Float[Tensor, "n d"], weights: Float[Tensor, "n m"], *, squared: Float[Tensor, "n q"] | None = None
+) -> tuple[Float[Tensor, " d"], Float[Tensor, "m d"], Float[Tensor, "q d"]]:
+    """The first row, and about it the sums of every column under `weights` and the sums of squares under `squared`.
+
+    Rows that are stored in half or single precision are added up in single precision a chunk of rows at a time, and the
+    chunks in double precision: the error is that of a sum of 128 numbers. Double precision stays what it is.
     """
-    matrix, masses = as_matrix(rows, name="rows"), weights.to(torch.float64)
-    centre = matrix[0].to(torch.float64)
-    sums = torch.zeros(masses.shape[1], matrix.shape[1], dtype=torch.float64)
-    for part, mass in _centred(matrix, masses, centre):
-        sums += mass.T @ part
-    return centre + sums / masses.sum(0)[:, None]
-
-
-def _centred(matrix: Tensor, masses: Tensor, centre: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
-    """Rows about the centre in float64, few enough at a time to stay in the processor's cache."""
-    for first in range(0, len(matrix), CHUNK):
-        yield matrix[first : first + CHUNK].to(torch.float64) - centre, masses[first : first + CHUNK]
+    dtype = computing_dtype(rows.dtype)
+    centre = rows[0].to(dtype)
+    masses, heavy = weights.to(dtype), None if squared is None else squared.to(dtype)
+    sums = torch.zeros(masses.shape[1], rows.shape[1], dtype=torch.float64)
+    squares = torch.zeros(0 if heavy is None else heavy.shape[1], rows.shape[1], dtype=torch.float64)
+    for first in range(0, len(rows), CHUNK):
+        part = rows[first : first + CHUNK].to(dtype) - centre
+        sums += masses[first : first + CHUNK].T @ part
+        if heavy is not None:
+            squares += heavy[first : first + CHUNK].T @ part.square_()
+    return centre.double(), sums, squares
 
 
 def _moments_of(rows: Tensor) -> Moments:
