@@ -1,5 +1,5 @@
 """Which input tokens make a position resemble a query in a block: integrated gradients of the block similarity, from
-zero embeddings to the real ones.
+hardly any embeddings to the real ones.
 
 The number of steps is raised until the attributions add up to the difference of the two similarities; what is left
 is printed with them. Attention moves with the path here (the published viewer froze its patterns at the real run).
@@ -29,6 +29,8 @@ FIRST_STEPS, MOST_STEPS = 8, 128
 GAP = 0.02
 """Share of the difference of similarities that may be left over before more steps are taken."""
 DISSIMILAR = 0.8
+START = 1e-3
+"""Share of the embeddings at the start of the path: at zero itself a cosine has no value, and just above it has one."""
 POWER = 6
 """The path is walked as a power of the step: a norm makes the similarity jump near zero embeddings."""
 
@@ -42,7 +44,7 @@ class Attribution:
     """0 behind the position that is explained."""
     similarity: float
     baseline: float
-    """Similarity with zero embeddings."""
+    """Similarity with hardly any embeddings."""
     gap: float
     """What the values miss of `similarity - baseline`."""
     steps: int
@@ -100,7 +102,7 @@ def attribute(
         return torch.cosine_similarity(here @ columns.to(x), wanted[None], dim=1)
 
     with torch.no_grad():
-        end, start = float(similarity(x)), float(similarity(torch.zeros_like(x)))
+        end, start = float(similarity(x)), float(similarity(START * x))
     steps = FIRST_STEPS
     while True:
         values = _integrated(similarity, x, steps)
@@ -129,9 +131,9 @@ def _integrated(function: Any, x: Tensor, steps: int) -> Float[Tensor, " pos"]:
     total = torch.zeros_like(x)
     for number in range(steps):
         share = (number + 0.5) / steps
-        slope = POWER * share ** (POWER - 1)
+        slope = (1 - START) * POWER * share ** (POWER - 1)
         with torch.enable_grad():
-            point = (share**POWER * x).detach().requires_grad_(True)
+            point = ((START + (1 - START) * share**POWER) * x).detach().requires_grad_(True)
             total += slope * torch.autograd.grad(function(point).sum(), point)[0]
     return (x * total / steps).sum(2)[0].detach()
 
