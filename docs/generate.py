@@ -27,6 +27,9 @@ COMMANDS = (
     ("lib", "fit"),
     ("lib", "compare"),
     ("lib", "modadd"),
+    ("ndm",),
+    ("ndm", "fit"),
+    ("ndm", "toy"),
     ("zoo",),
     ("zoo", "list"),
     ("zoo", "train"),
@@ -39,6 +42,10 @@ CONFIGS = (
     ("unweave.probing.evidence", "EvidenceConfig", "`options` of `uw.probing.evidence`"),
     ("unweave.interaction.config", "BasisConfig", "keyword arguments of `uw.interaction.fit`: what the basis is"),
     ("unweave.interaction.config", "ComputeConfig", "keyword arguments of `uw.interaction.fit`: how it is computed"),
+    ("unweave.ndm.config", "NDMConfig", "keyword arguments of `uw.ndm.fit`"),
+    ("unweave.ndm.config", "RowOptions", "keyword arguments of `uw.ndm.fit`, key `rows` of `NDMConfig`"),
+    ("unweave.ndm.config", "SearchConfig", "keyword arguments of `uw.ndm.fit`, key `search` of `NDMConfig`"),
+    ("unweave.ndm.config", "MergeConfig", "keyword arguments of `uw.ndm.fit` (`merge_...`, `mi_...`)"),
     ("unweave.activations.collect", "CollectOptions", "keyword arguments of `uw.collect`"),
 )
 ERRORS = (

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 import samples_interaction
+import samples_ndm
 import samples_probing
 import unweave as uw
 from unweave.artifact import KINDS
@@ -107,6 +108,18 @@ CONFIG_VALUES: dict[str, dict[str, Any]] = {
     },
     **samples_interaction.CONFIG_VALUES,
     "EvidenceConfig": {"shuffles": 3, "rotations": 1, "tokens": False},
+    "RowOptions": {"standardize": "column", "center": True, "drop_outliers": 10.0, "drop_first": 1},
+    "SearchConfig": {"pool": 100, "batch": 7, "dtype": "bfloat16", "memory": "500MB"},
+    "MergeConfig": {"threshold": 0.04, "start": 5, "interval": 10, "keys": 100, "carry": False},
+    "NDMConfig": {
+        "unit_size": 2,
+        "steps": 7,
+        "lr": 0.1,
+        "seed": 3,
+        "rows": {"center": True},
+        "search": {"pool": 9},
+        "merging": {"threshold": "never"},
+    },
     "ProbeConfig": {"ks": [1, 3], "lam": 0.1, "selector": "mean_diff", "seed": 12345678901234567890},
     "Figure": FIGURE,
     "Table": TABLE,
@@ -270,6 +283,7 @@ def artifacts() -> dict[str, Any]:
         ),
         **samples_probing.artifacts(),
         **samples_interaction.artifacts(),
+        **samples_ndm.artifacts(),
         "ablation": Ablation(
             name="n",
             basis="pca",

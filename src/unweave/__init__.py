@@ -35,6 +35,7 @@ _WHERE = {
     "load": "unweave.artifact",
     "probing": "",
     "interaction": "",
+    "ndm": "",
     "evals": "",
     "features": "",
 }
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from unweave import evals as evals
     from unweave import features as features
     from unweave import interaction as interaction
+    from unweave import ndm as ndm
     from unweave import probing as probing
     from unweave.activations.collect import collect as collect
     from unweave.activations.labels import read_labels as read_labels

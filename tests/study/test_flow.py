@@ -106,11 +106,11 @@ def test_two_runs_of_the_same_study_are_equal_to_the_byte(tmp_path, config, fini
 CHANGES = {
     "ablation windows": (
         {"ablation": AblationConfig(windows=3)},
-        ["collect", "labels", "probe", "controls", "cards", "bases"],
+        ["collect", "labels", "probe", "controls", "cards", "bases", "partition"],
     ),
     "ablation draws": (
         {"ablation": AblationConfig(draws=2)},
-        ["collect", "labels", "probe", "controls", "cards", "bases"],
+        ["collect", "labels", "probe", "controls", "cards", "bases", "partition"],
     ),
     "ks": ({"ks": (1, 3)}, ["collect", "labels"]),
     "selector": ({"selector": "f_stat"}, ["collect", "labels"]),
@@ -177,14 +177,32 @@ def test_force_redoes_everything_to_the_same_result(run, config):
 
 def test_a_missing_store_is_collected_again(run, config):
     shutil.rmtree(run / "models/llama/store")
-    assert again(config, run)[1] == ["labels", "probe", "controls", "cards", "bases", "ablate"]
+    assert again(config, run)[1] == [
+        "labels",
+        "probe",
+        "controls",
+        "cards",
+        "bases",
+        "partition",
+        "ablate",
+        "interaction",
+    ]
 
 
 def test_a_cut_shard_is_collected_again(run, config):
     (shard,) = (run / "models/llama/store").rglob("*.safetensors")
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-100])
-    assert again(config, run)[1] == ["labels", "probe", "controls", "cards", "bases", "ablate"]
+    assert again(config, run)[1] == [
+        "labels",
+        "probe",
+        "controls",
+        "cards",
+        "bases",
+        "partition",
+        "ablate",
+        "interaction",
+    ]
     assert shard.read_bytes() == whole
 
 

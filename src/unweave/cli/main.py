@@ -16,6 +16,7 @@ import typer
 
 from unweave.cli.collect import collect
 from unweave.cli.lib import lib
+from unweave.cli.ndm import ndm
 from unweave.cli.probe import probe
 from unweave.cli.report import report
 from unweave.cli.study import study
@@ -57,6 +58,7 @@ app.command()(collect)
 app.command()(report)
 app.add_typer(probe, name="probe")
 app.add_typer(lib, name="lib")
+app.add_typer(ndm, name="ndm")
 app.add_typer(zoo, name="zoo")
 
 

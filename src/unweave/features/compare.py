@@ -91,7 +91,7 @@ def compare(first: Featurizer, second: Featurizer, *, by: str = "write") -> Comp
         >>> compare(neurons(4), neurons(4)).mean_similarity, compare(neurons(4), random_rotation(4)).identical_blocks
         (1.0, 0.0)
     """
-    _check_comparable(first, second)
+    check_comparable(first, second)
     one, two = (_columns(featurizer, by) for featurizer in (first, second))
     span1, span2 = orthonormal_basis(one), orthonormal_basis(two)
     rank1, rank2 = span1.shape[1], span2.shape[1]
@@ -108,11 +108,12 @@ def compare(first: Featurizer, second: Featurizer, *, by: str = "write") -> Comp
 
 def block_similarity(first: Featurizer, second: Featurizer, *, by: str = "write") -> Float[np.ndarray, "s1 s2"]:
     """Similarity of every block of the first with every block of the second."""
-    _check_comparable(first, second)
+    check_comparable(first, second)
     return _similarity(_bases(first, _columns(first, by)), _bases(second, _columns(second, by)))
 
 
-def _check_comparable(first: Featurizer, second: Featurizer) -> None:
+def check_comparable(first: Featurizer, second: Featurizer) -> None:
+    """Raises unless both are decompositions of one site of one model."""
     if first.width != second.width:
         raise InputError(f"the widths are {first.width} and {second.width}: only decompositions of one site compare")
     if None not in (first.site, second.site) and first.site != second.site:

@@ -12,7 +12,7 @@ from unweave.errors import InputError
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Name -> tensor of a checkpoint, on the CPU.
+    """Name -> tensor of a checkpoint, on the CPU; a file that is one tensor gives it without a name.
 
     Args:
         path: A `.safetensors` file or one that torch wrote; nothing but tensors in plain containers is read, so that a
@@ -36,6 +36,8 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             f"{file} is no checkpoint of tensors alone ({first[0] if first else type(error).__name__}): give a state"
             " dict"
         ) from error
+    if isinstance(found, Tensor):
+        return {"": found}
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise InputError(f"{file} holds a {type(found).__name__}, not a state dict: give name -> tensor")
     return dict(found)

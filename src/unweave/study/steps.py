@@ -14,6 +14,7 @@ from unweave.study.step_collect import collect_rows
 from unweave.study.step_controls import weigh_controls
 from unweave.study.step_interaction import interaction_graph
 from unweave.study.step_labels import describe_labels
+from unweave.study.step_partition import part_space
 from unweave.study.step_probe import probe_sites
 from unweave.study.work import Found, Work
 
@@ -45,6 +46,7 @@ STEPS: tuple[Step, ...] = (
     Step(name="controls", title="What the scores are worth", run=weigh_controls),
     Step(name="cards", title="Neurons in their own words", run=write_cards),
     Step(name="bases", title="Neurons, principal components, a random rotation", run=compare_bases),
+    Step(name="partition", title="Subspaces of the residual stream", run=part_space),
     Step(
         name="ablate",
         title="What the units do",
