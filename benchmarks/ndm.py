@@ -49,7 +49,7 @@ class Twin(torch.nn.Module):
             return self.kept
         lower = torch.tril(self.raw, -1)
         found = self.base @ torch.linalg.matrix_exp(lower - lower.T)
-        self.kept = found if self.cached else None
+        self.kept = found if self.cached and torch.is_grad_enabled() else None
         return found
 
     def loss(
@@ -61,10 +61,14 @@ class Twin(torch.nn.Module):
         winner = torch.zeros(len(sizes), len(queries), queries.shape[1])
         columns = torch.tensor([0, *sizes]).cumsum(0).tolist()
         with torch.no_grad():
-            own = queries @ self.rotation()
+            turn = self.rotation
+            if self.cached:
+                known = self.rotation()
+                turn = lambda: known  # noqa: E731
+            own = queries @ turn()
             for start in range(0, len(keys), block):
                 part = keys[start : start + block]
-                turned = part @ self.rotation()
+                turned = part @ turn()
                 for s, (a, b) in enumerate(pairwise(columns)):
                     near = torch.cdist(own[:, a:b], turned[:, a:b])
                     value, index = near.min(1)
@@ -108,7 +112,7 @@ def step_cost(keys_count: int) -> dict:
             optimiser.zero_grad()
             loss = twin.loss(queries[:128], keys, sizes)
             loss.backward()
-            return float(loss)
+            return loss.item()
 
         return one
 

@@ -50,10 +50,10 @@ class BlockLabel:
     """AUC minus that of random blocks of the same size, with an interval over documents."""
     shuffled: float
     """Mean AUC with labels shuffled over the training rows."""
-    complement: float
-    """AUC from all other blocks together."""
-    agreement: float
-    """Share of the nearest rows of other documents that have the query's label."""
+    complement: float | None
+    """AUC from all other blocks together; None if there is no other."""
+    agreement: float | None
+    """Share of the nearest rows of other documents that have the query's label; None if none is labelled."""
     base: float
     """The same for rows drawn at random."""
     verdict: str
@@ -194,7 +194,7 @@ def _label(
         decode=value,
         difference=difference,
         shuffled=float(np.mean([auc(truth, one) for one in _shuffled_scores(own, problem, seed)])),
-        complement=auc(truth, _scores(others, problem, problem.labels)) if others.shape[1] else float("nan"),
+        complement=auc(truth, _scores(others, problem, problem.labels)) if others.shape[1] else None,
         agreement=_agreement(near, problem.labels),
         base=rate**2 + (1 - rate) ** 2,
         verdict=_verdict(value, difference, truth, scores, problem.codes),
@@ -292,7 +292,7 @@ def _neighbors(values: Tensor, codes: np.ndarray, seed: int) -> np.ndarray:
     return np.concatenate([asked[:, None], torch.cat(found).numpy()], 1)
 
 
-def _agreement(near: np.ndarray, labels: np.ndarray) -> float:
+def _agreement(near: np.ndarray, labels: np.ndarray) -> float | None:
     own, others = labels[near[:, :1]], labels[near[:, 1:]]
     known = (own >= 0) & (others >= 0)
-    return float((own == others)[known].mean()) if known.any() else float("nan")
+    return float((own == others)[known].mean()) if known.any() else None
