@@ -13,6 +13,7 @@ COMMANDS = {
     "unweave": (), "study": ("study",), "collect": ("collect",), "report": ("report",), "zoo": ("zoo",),
     "probe": ("probe",), "probe sweep": ("probe", "sweep"), "probe haystack": ("probe", "haystack"),
     "lib": ("lib",), "lib fit": ("lib", "fit"), "lib compare": ("lib", "compare"), "lib modadd": ("lib", "modadd"),
+    "ndm": ("ndm",), "ndm fit": ("ndm", "fit"), "ndm toy": ("ndm", "toy"),
     "zoo list": ("zoo", "list"), "zoo train": ("zoo", "train"),
 }  # fmt: skip
 

@@ -46,8 +46,8 @@ def load_reference(
         site: Where it applies.
 
     Raises:
-        InputError: No such file, one that is no square matrix, a matrix that is not orthogonal, or a partition that does
-            not sum to its width.
+        InputError: No such file, no square matrix in it, a matrix that is not orthogonal, or a partition that does not
+            sum to its width.
 
     Example:
         >>> import json
