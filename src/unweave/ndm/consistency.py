@@ -118,7 +118,7 @@ def block_consistency(
         agrees = _agrees(z[:, block], asked, values, codes, k)
         shares = sorted(zip(values, agrees.mean(1).tolist(), strict=True), key=lambda one: -one[1])
         size = featurizer.blocks[number]
-        found.append(_compared(number, size, agrees.any(0), random[size], codes[asked], shares, seed))
+        found.append(_compared(number, size, np.asarray(agrees.any(0)), random[size], codes[asked], shares, seed))
     return found
 
 

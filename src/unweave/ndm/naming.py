@@ -112,7 +112,7 @@ def label_blocks(
         raise InputError(
             f"X has shape {tuple(rows.shape)} but the featurizer has width {affine.width}: rows of its site"
         )
-    named = None if groups is None and store is None else (store.rows["document"] if groups is None else groups)
+    named = store.rows["document"] if groups is None and store is not None else groups
     codes = grouping(named, len(rows))
     z = (rows - affine.origin.float()) @ affine.read.float()
     slices = block_slices(featurizer)

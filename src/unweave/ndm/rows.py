@@ -202,7 +202,7 @@ def _looked_through(source: Any, kept: np.ndarray | None) -> tuple[Tensor, Tenso
         if not bool(finite.all()):
             bad += numbers[~finite.numpy()].tolist()
             continue
-        if first is None:
+        if first is None or sums is None or squares is None or changes is None:
             first, sums, squares = rows[0], torch.zeros_like(rows[0]), torch.zeros_like(rows[0])
             changes = torch.zeros_like(first, dtype=torch.bool)
         shifted = rows - first
