@@ -180,8 +180,8 @@ def _problem(labels: np.ndarray, codes: np.ndarray, test: float, seed: int) -> _
 def _label(
     number: int, name: str, z: Tensor, block: slice, problem: _Problem, random: Tensor, near: np.ndarray, seed: int
 ) -> BlockLabel:
-    own = z[:, block]
-    scores = _scores(own, problem, problem.labels)
+    own = _Discriminant(z[:, block], problem)
+    scores = own.scores(problem.labels)
     others = torch.cat([z[:, : block.start], z[:, block.stop :]], 1)
     truth = problem.truth
     difference = _difference(truth, scores, random.numpy(), problem.codes, seed)
@@ -193,8 +193,8 @@ def _label(
         feature=name,
         decode=value,
         difference=difference,
-        shuffled=float(np.mean([auc(truth, one) for one in _shuffled_scores(own, problem, seed)])),
-        complement=auc(truth, _scores(others, problem, problem.labels)) if others.shape[1] else None,
+        shuffled=float(np.mean([auc(truth, one) for one in own.shuffled(seed)])),
+        complement=auc(truth, _Discriminant(others, problem).scores(problem.labels)) if others.shape[1] else None,
         agreement=_agreement(near, problem.labels),
         base=rate**2 + (1 - rate) ** 2,
         verdict=_verdict(value, difference, truth, scores, problem.codes),
@@ -208,27 +208,39 @@ def _verdict(value: float, difference: Estimate, truth: np.ndarray, scores: np.n
     return "does not" if value - 1.96 * error <= 0.5 else "unclear"
 
 
-def _scores(values: Tensor, problem: _Problem, labels: np.ndarray) -> Float[np.ndarray, " h"]:
-    """Scores of the held-out rows by the ridge discriminant of the training rows."""
-    training = values[torch.from_numpy(problem.train)].double()
-    positive = torch.from_numpy(labels[problem.train] == 1)
-    means = training[positive].mean(0), training[~positive].mean(0)
-    centred = torch.where(positive[:, None], training - means[0], training - means[1])
-    scatter = centred.T @ centred / len(training)
-    ridge = RIDGE * float(scatter.diagonal().mean()) + 1e-12
-    weights = torch.linalg.solve(scatter + ridge * torch.eye(len(scatter), dtype=torch.float64), means[0] - means[1])
-    return (values[torch.from_numpy(problem.test)].double() @ weights).numpy()
+class _Discriminant:
+    """Ridge discriminants of the training rows of a problem: moments once, then as many labellings as are asked."""
 
+    def __init__(self, values: Tensor, problem: _Problem) -> None:
+        """Takes the moments about the mean of the training rows."""
+        self.problem = problem
+        training = values[torch.from_numpy(problem.train)].double()
+        self.mean = training.mean(0)
+        self.training = training - self.mean
+        self.gram = self.training.T @ self.training
+        self.held_out = values[torch.from_numpy(problem.test)].double() - self.mean
 
-def _shuffled_scores(values: Tensor, problem: _Problem, seed: int) -> list[np.ndarray]:
-    """Scores after labels were shuffled over the training rows; one draw alone is a random direction."""
-    rng = np.random.default_rng([seed, 31])
-    found = []
-    for _ in range(SHUFFLES):
-        labels = problem.labels.copy()
-        labels[problem.train] = rng.permutation(labels[problem.train])
-        found.append(_scores(values, problem, labels))
-    return found
+    def scores(self, labels: np.ndarray) -> Float[np.ndarray, " h"]:
+        """Scores of the held-out rows; the scatter within classes is the whole one less that of the class means."""
+        positive = torch.from_numpy(labels[self.problem.train] == 1).double()
+        rows, hits = len(positive), float(positive.sum())
+        sums = positive @ self.training
+        above, below = sums / hits, -sums / (rows - hits)
+        between = hits * torch.outer(above, above) + (rows - hits) * torch.outer(below, below)
+        scatter = (self.gram - between) / rows
+        ridge = RIDGE * float(scatter.diagonal().mean()) + 1e-12
+        weights = torch.linalg.solve(scatter + ridge * torch.eye(len(scatter), dtype=torch.float64), above - below)
+        return (self.held_out @ weights).numpy()
+
+    def shuffled(self, seed: int) -> list[np.ndarray]:
+        """Scores after labels were shuffled over the training rows; one draw alone is a random direction."""
+        rng = np.random.default_rng([seed, 31])
+        found = []
+        for _ in range(SHUFFLES):
+            labels = self.problem.labels.copy()
+            labels[self.problem.train] = rng.permutation(labels[self.problem.train])
+            found.append(self.scores(labels))
+        return found
 
 
 def _random_scores(z: Tensor, size: int, problem: _Problem, draws: int, seed: int) -> Float[Tensor, "r h"]:
@@ -237,7 +249,7 @@ def _random_scores(z: Tensor, size: int, problem: _Problem, draws: int, seed: in
     found = []
     for _ in range(draws):
         columns = torch.linalg.qr(torch.randn(z.shape[1], size, generator=generator)).Q
-        found.append(torch.from_numpy(_scores(z @ columns, problem, problem.labels)))
+        found.append(torch.from_numpy(_Discriminant(z @ columns, problem).scores(problem.labels)))
     return torch.stack(found)
 
 

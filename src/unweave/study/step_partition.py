@@ -26,12 +26,12 @@ from unweave.report.record import Card, Figure, Passage, Passages, Table
 from unweave.site import Site
 from unweave.study.work import Found, NotPossible, Work
 
-TEXTS = 60
+TEXTS = 40
 """Documents that are looked at, the first ones."""
 CONTEXT = 64
 UNITS = 6
 """Blocks at the start."""
-STEPS = 100
+STEPS = 60
 FEATURES = ("contains_digit", "leading_capital", "has_leading_space", "is_not_alphanumeric")
 QUERIES, HITS = 2, 5
 STORE = "partition-store"
