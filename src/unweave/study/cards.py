@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from unweave.evals.contexts import Context
 from unweave.evals.neuron_card import NeuronCard
 from unweave.report.record import Card, Figure, Passage, Passages, Table, Value
-from unweave.study.words import number, with_interval
+from unweave.study.words import number, one_line, with_interval
 
 KINDS = {
     "top": ("Where it is most active", "At most one from a window."),
@@ -46,7 +46,7 @@ def passages(rows: Sequence[Context]) -> tuple[Passage, ...]:
     largest = max((abs(value) for row in rows for value in row.values if value == value), default=0.0) or 1.0
     return tuple(
         Passage(
-            pieces=tuple(token.replace("\r", "").replace("\n", "↵") for token in row.tokens),
+            pieces=one_line(row.tokens),
             shades=tuple(round(value / largest, 3) if value == value else 0.0 for value in row.values),
             hints=tuple(number(value, 3) if value == value else "" for value in row.values),
             focus=row.focus,

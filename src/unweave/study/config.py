@@ -17,7 +17,7 @@ class AblationConfig(Config):
 
     units: Annotated[int, Field(ge=1)] = 8
     """Most units removed together: the largest of `ks` up to it, or else the smallest."""
-    windows: Annotated[int, Field(ge=1)] = 48
+    windows: Annotated[int, Field(ge=1)] = 64
     """Most held-out windows it runs on."""
     draws: Annotated[int, Field(ge=1)] = 5
     """Random sets of units in the control."""

@@ -14,6 +14,7 @@ from unweave.interaction.labels import top_inputs
 from unweave.interaction.measuring import BasisRun, compare, measure_subject
 from unweave.interaction.subjects import Subject, language_subject
 from unweave.report.record import Card, Figure, Passage, Passages, Table
+from unweave.study.words import one_line
 from unweave.study.work import Found, NotPossible, Work
 
 CONTEXT, WINDOWS = 32, 24
@@ -40,12 +41,17 @@ def interaction_graph(work: Work) -> Found:
     lib = runs[0]
     rows = lib.result.ranks[lib.result.layers[0]]
     layer = lib.result.layers[0]
-    needed = {run.basis: run.nodes[0].needed for run in runs}
+    needed = {run.basis: max(0, run.nodes[0].needed - 1) for run in runs}  # the constant is no direction
     count = subject.inputs.numel()
+    kept = (
+        f"all {rows.width} directions, of the local interaction basis, principal components and random ones alike"
+        if min(needed.values()) >= rows.width
+        else f"{needed['lib']} directions of the local interaction basis, {needed['pca']} principal components,"
+        f" {needed['random']} random directions, of {rows.width}"
+    )
     summary = (
-        f"At {work.title_of(layer)}, keeping the loss within {subject.tolerance} nats takes {needed['lib']} directions"
-        f" of the local interaction basis, {needed['pca']} principal components, {needed['random']} random directions"
-        f" (of {rows.width}; fitted on {count} tokens, which is few).",
+        f"At {work.title_of(layer)}, keeping the loss within {subject.tolerance} nats takes {kept} (fitted on"
+        f" {count} tokens, which is few).",
     )
     return Found(
         summary=summary,
@@ -156,7 +162,7 @@ def _cards(run: BasisRun, subject: Subject, work: Work) -> list[Card]:
 
 
 def _passage(work: Work, ids: torch.Tensor, focus: int, value: float) -> Passage:
-    pieces = tuple(work.model.tokenizer.decode([token]) for token in ids.tolist())
+    pieces = one_line(work.model.tokenizer.decode([token]) for token in ids.tolist())
     sign = 1.0 if value > 0 else -1.0
     shades = tuple(sign if place == focus else 0.0 for place in range(len(pieces)))
     return Passage(pieces=pieces, shades=shades, focus=focus, note=f"value {value:.3g}")

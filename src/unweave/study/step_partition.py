@@ -24,6 +24,7 @@ from unweave.ndm.preimages import Hit, Preimages
 from unweave.ndm.result import NDMResult
 from unweave.report.record import Card, Figure, Passage, Passages, Table
 from unweave.site import Site
+from unweave.study.words import one_line
 from unweave.study.work import Found, NotPossible, Work
 
 TEXTS = 40
@@ -206,7 +207,7 @@ def _card(work: Work, reader: Preimages, block: int, labels: list[BlockLabel], r
 
 def _passage(hit: Hit) -> Passage:
     return Passage(
-        pieces=hit.tokens,
+        pieces=one_line(hit.tokens),
         shades=tuple(hit.similarity if place == hit.focus else 0.0 for place in range(len(hit.tokens))),
         focus=hit.focus,
         note=f"{hit.similarity:.2f}",

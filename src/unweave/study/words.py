@@ -1,6 +1,8 @@
-"""Numbers as a report shows them."""
+"""Numbers and tokens as a report shows them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from unweave.tensors.estimate import Estimate
 
@@ -20,3 +22,8 @@ def number(value: float, digits: int = 2, signed: bool = False) -> str:
     """A number with so many digits after the point; one that rounds to zero has no sign."""
     text = f"{value:{'+' if signed else ''}.{digits}f}"
     return text.lstrip("+-") if float(text) == 0 else text
+
+
+def one_line(tokens: Iterable[str]) -> tuple[str, ...]:
+    """Tokens as a passage shows them: ends of lines are a sign of their own."""
+    return tuple(token.replace("\r", "").replace("\n", "↵") for token in tokens)
