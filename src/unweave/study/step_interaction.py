@@ -41,7 +41,9 @@ def interaction_graph(work: Work) -> Found:
     lib = runs[0]
     rows = lib.result.ranks[lib.result.layers[0]]
     layer = lib.result.layers[0]
-    needed = {run.basis: max(0, run.nodes[0].needed - 1) for run in runs}  # the constant is no direction
+    reached = {run.basis: run.nodes[0].needed for run in runs}
+    # the constant is no direction
+    needed = {basis: rows.width if count is None else max(0, count - 1) for basis, count in reached.items()}
     count = subject.inputs.numel()
     kept = (
         f"all {rows.width} directions, of the local interaction basis, principal components and random ones alike"
