@@ -86,3 +86,20 @@ def test_a_file_that_is_no_checkpoint_is_named(unweave, tmp_path):
     done = unweave("lib", "modadd", "--checkpoint", str(wrong), "-q")
     assert done.code == 2
     assert "holds a list, not a state dict" in done.message
+
+
+def test_options_of_language_models_are_refused_for_others(unweave, tmp_path):
+    (tmp_path / "text.txt").write_text("A text.")
+    for given in (("--block", "1"), ("--text", str(tmp_path / "text.txt"))):
+        done = unweave("lib", "fit", "--model", "zoo:digits", *given)
+        assert done.code == 2
+        assert "zoo:digits is measured on its own data: a text and a block are for language models" in done.message
+
+
+def test_a_checkpoint_that_is_none_is_said_in_our_words(unweave, tmp_path):
+    """torch advises to load it without the guard; nobody should read that here."""
+    (tmp_path / "no.pt").write_bytes(b"feature,document,label\n")
+    done = unweave("lib", "modadd", "--checkpoint", tmp_path / "no.pt")
+    assert done.code == 2
+    assert done.message.endswith(": give a state dict")
+    assert "weights_only" not in done.err

@@ -175,8 +175,11 @@ def subject_of(
         windows: As in `language_subject`.
 
     Raises:
-        InputError: A language model without text.
+        InputError: A language model without text, or a text or block for a model that has its own data.
     """
+    own = isinstance(model.module, ModularAddition) or model.name == "zoo:digits"
+    if own and (texts is not None or block is not None):
+        raise InputError(f"{model.name} is measured on its own data: a text and a block are for language models")
     if isinstance(model.module, ModularAddition):
         return modadd_subject(model, model.name)
     if model.name == "zoo:digits":

@@ -31,10 +31,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             return load_file(file)
         found = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, OSError, torch.serialization.pickle.UnpicklingError) as error:
-        first = str(error).strip().splitlines()
+        # torch's own words advise to run what a stranger's file holds
         raise InputError(
-            f"{file} is no checkpoint of tensors alone ({first[0] if first else type(error).__name__}): give a state"
-            " dict"
+            f"{file} is no checkpoint of tensors alone ({type(error).__name__}): give a state dict"
         ) from error
     if isinstance(found, Tensor):
         return {"": found}

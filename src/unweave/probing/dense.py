@@ -17,13 +17,13 @@ import torch
 from jaxtyping import Bool, Float
 
 from unweave.probing.config import ProbeConfig
+from unweave.probing.kernel import f1_estimate
 from unweave.probing.problem import Problem, as_problem
 from unweave.probing.ranking import LIVE
 from unweave.tensors.auc_intervals import auc_estimate
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.metrics import all_metrics, calibrated, log_loss
-from unweave.tensors.resampling import ratio_intervals
-from unweave.tensors.scores import confusion, f1_parts
+from unweave.tensors.scores import confusion
 from unweave.tensors.splits import grouped_folds, grouping
 
 FOLDS = 3
@@ -134,18 +134,9 @@ def _scored(problem: Problem, scores: np.ndarray, config: ProbeConfig, facts: tu
     labels = problem.labels[test]
     present, codes = np.unique(problem.groups.codes[test], return_inverse=True)
     codes = codes.reshape(-1)
-    top, bottom = (one[:, None].astype(float) for one in f1_parts(confusion(labels, scores > 0, codes, len(present))))
-    interval = ratio_intervals(top, bottom, seed=config.seed, draws=config.bootstrap, bounds=(0.0, 1.0))
+    table = confusion(labels, scores > 0, codes, len(present))
     return DenseProbe(
-        f1=Estimate(
-            value=float(np.nan_to_num(interval.value[0])),
-            low=float(interval.low[0]),
-            high=float(interval.high[0]),
-            n=len(labels),
-            n_groups=len(present),
-            seed=config.seed,
-            warnings=interval.warnings,
-        ),
+        f1=f1_estimate(table, (), len(labels), config),
         auc=auc_estimate(labels, scores, codes, seed=config.seed, draws=min(config.bootstrap, 1000)),
         metrics=all_metrics(labels, scores, training_rate=float(problem.labels[~test].mean())),
         lam=lam,

@@ -7,6 +7,7 @@ screen, search, choice on inner folds and refit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,7 +159,7 @@ def _measured(k: int, problem: Problem, labellings: np.ndarray, found: _Found, c
         bias=float(found.fits.bias[0]),
         mean=tuple(found.mean.tolist()),
         sd=tuple(found.sd.tolist()),
-        f1=_f1_estimate(tables[0], control, len(truth), config),
+        f1=f1_estimate(tables[0], control, len(truth), config),
         mcc=metrics["mcc"],
         auc=metrics["auc"],
         precision=metrics["precision"],
@@ -174,7 +175,15 @@ def _measured(k: int, problem: Problem, labellings: np.ndarray, found: _Found, c
     )
 
 
-def _f1_estimate(table: Confusion, control: list[float], rows: int, config: ProbeConfig) -> Estimate:
+def f1_estimate(table: Confusion, control: Sequence[float], rows: int, config: ProbeConfig) -> Estimate:
+    """F1 with its interval over groups, beside what stand-ins for the labels reach.
+
+    Args:
+        table: Counts of each group.
+        control: F1 of every shuffle; none where that was not asked for.
+        rows: Number of rows that are counted.
+        config: Whose seed and number of draws the interval uses.
+    """
     top, bottom = f1_parts(table)
     intervals = ratio_intervals(
         top[:, None].astype(float),

@@ -17,11 +17,11 @@ from jaxtyping import Float, Int
 
 from unweave.errors import DataError, InputError
 from unweave.probing.config import ProbeConfig
+from unweave.probing.kernel import f1_estimate
 from unweave.probing.labels import binary_labels
 from unweave.probing.problem import Problem, split_problem
 from unweave.tensors.estimate import Estimate
-from unweave.tensors.resampling import ratio_intervals
-from unweave.tensors.scores import confusion, f1_parts
+from unweave.tensors.scores import confusion
 from unweave.tensors.splits import grouping
 
 MAX_ITERATIONS = 1000
@@ -69,23 +69,7 @@ def token_control(
     test = problem.held_out
     present, codes = np.unique(problem.groups.codes[test], return_inverse=True)
     table = confusion(problem.labels[test], scores > 0, codes.reshape(-1), len(present))
-    top, bottom = f1_parts(table)
-    intervals = ratio_intervals(
-        top[:, None].astype(float),
-        bottom[:, None].astype(float),
-        seed=config.seed,
-        draws=config.bootstrap,
-        bounds=(0.0, 1.0),
-    )
-    return Estimate(
-        value=float(np.nan_to_num(intervals.value[0])),
-        low=float(intervals.low[0]),
-        high=float(intervals.high[0]),
-        n=int(test.sum()),
-        n_groups=len(present),
-        seed=config.seed,
-        warnings=intervals.warnings,
-    )
+    return f1_estimate(table, (), int(test.sum()), config)
 
 
 def _ids(values: Any, name: str) -> Int[np.ndarray, " n"]:
