@@ -2,7 +2,9 @@
 
 python benchmarks/ndm.py step [--keys 65536]      # CPU-seconds a step, equality of the loss, ablation
 python benchmarks/ndm.py recovery                 # planted world at width 768: purity against CPU-seconds, baselines
+python benchmarks/ndm.py race [--steps 200]       # CPU-seconds to the held-out distance that the twin reaches
 python benchmarks/ndm.py toy                      # ten seeds of [20,20] -> 12 and [5,15,5,15] -> 12
+python benchmarks/ndm.py large                    # [80,80] -> 32, [40,80,120,160] -> 32 and -> 64
 python benchmarks/ndm.py copy                     # the copy transformer's rows against the authors' partitions
 
 CPU-seconds are of this process with the threads that OMP_NUM_THREADS allows; run on an idle machine.
@@ -136,42 +138,85 @@ def step_cost(keys_count: int) -> dict:
     return {"keys": keys_count, "rows": rows}
 
 
-def recovery(noises=(0.01, 0.05, 0.1, 0.2), overlaps=(0.1, 0.3)) -> list[dict]:
-    found = []
-    for noise, overlap in [*((noise, 0.0) for noise in noises), *((0.01, overlap) for overlap in overlaps)]:
+WORLDS = ((0.01, 0.0), (0.05, 0.0), (0.1, 0.0), (0.2, 0.0), (0.01, 0.1), (0.01, 0.3))
+"""Noise and overlap."""
+
+
+def fitted(rows, **options):
+    """The fit and its CPU-seconds."""
+    start = time.process_time()
+    return uw.ndm.fit(rows, seed=0, **options), time.process_time() - start
+
+
+def recovery(steps: int) -> None:
+    """Purity of the start by independent components, of NDM after it, and of what else has blocks of the right size."""
+    for noise, overlap in WORLDS:
         world = exclusive_world(noise=noise, overlap=overlap, seed=0)
-        start = time.process_time()
-        result = uw.ndm.fit(world.rows, unit_size=UNIT, seed=0, init="ica", mi_keys=8192)
-        row = {
-            "noise": noise, "overlap": overlap, "seconds": time.process_time() - start,
-            "purity": world.purity(result.featurizer.read, result.partition), "partition": result.partition,
-            "start": result.start,
-        }  # fmt: skip
-        sizes = world.sizes
-        row["identity"] = world.purity(torch.eye(WIDTH), sizes)
-        row["random"] = world.purity(random_orthogonal(WIDTH, seed=1), sizes)
-        row["pca"] = world.purity(uw.features.pca(world.rows[:20_000]).read, sizes)
-        found.append(row)
+        held = world.purity(world.bases, world.sizes)
+        row = {"noise": noise, "overlap": overlap, "truth": held}
+        for name, taken in (("ica", 0), ("ndm", steps)):
+            found, seconds = fitted(world.rows, unit_size=UNIT, init="ica", mi_keys=8192, mi_queries=500, steps=taken)
+            blocks = found.partition
+            row |= {f"{name}_purity": world.purity(found.featurizer.read, blocks), f"{name}_seconds": seconds}
+            row |= {f"{name}_blocks": len(blocks), f"{name}_right_sizes": sorted(blocks) == sorted(world.sizes)}
+            row["start"] = found.start
+        for name, read in (
+            ("identity", torch.eye(WIDTH)),
+            ("random", random_orthogonal(WIDTH, seed=1)),
+            ("pca", uw.features.pca(world.rows[:20_000]).read),
+        ):
+            row[name] = world.purity(read, world.sizes)
         print(json.dumps(row), flush=True)
-    return found
 
 
-def toys(seeds=range(10)) -> None:
-    for groups in ((20, 20), (5, 15, 5, 15)):
+def race(steps: int) -> None:
+    """The twin's steps from the identity by the published recipe against the time that `fit` takes to come as near."""
+    world = exclusive_world(noise=0.01, seed=0)
+    held, rows = world.rows[:1024], world.rows[1024:]
+    pool, sizes = 65_536, world.sizes
+    keys = rows[:pool]
+
+    def distance(rotation: torch.Tensor) -> float:
+        found = nearest_in_blocks(held, keys, rotation, sizes)
+        return euclidean(held, keys[found], rotation, sizes, with_gradient=False).loss
+
+    twin = Twin(torch.eye(WIDTH), cached=True)
+    optimiser = torch.optim.Adam([twin.raw], lr=3e-4)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+    spent, told = 0.0, []
+    for at in range(steps):
+        start = time.process_time()
+        optimiser.zero_grad()
+        twin.loss(rows[order[torch.arange(at * 128, at * 128 + 128) % len(rows)]], keys, sizes).backward()
+        optimiser.step()
+        spent += time.process_time() - start
+        if (at + 1) % 50 == 0:
+            twin.kept = None
+            with torch.no_grad():
+                turned = twin.rotation()
+                told.append((spent, distance(turned), world.purity(turned, sizes)))
+            print("twin: {:.0f} CPU-s, distance {:.4f}, purity {:.3f}".format(*told[-1]), flush=True)
+    for name, options in (
+        ("ours, defaults' start, no descent", {"init": "ica", "steps": 0}),
+        ("ours, identity, 25 steps", {"init": "identity", "steps": 25}),
+        ("ours, identity, 100 steps", {"init": "identity", "steps": 100}),
+        ("ours, identity, 400 steps", {"init": "identity", "steps": 400}),
+    ):
+        # never merging keeps the units: distances compare at equal sizes only
+        found, seconds = fitted(rows, unit_size=UNIT, merge_thr=float("inf"), mi_keys=2048, mi_queries=100, **options)
+        read = found.featurizer.read
+        told = (name, seconds, distance(read), world.purity(read, sizes))
+        print("{}: {:.1f} CPU-s, distance {:.4f}, purity {:.3f}".format(*told), flush=True)
+    truth = world.bases.float()
+    print(f"truth: distance {distance(truth):.4f}, identity {distance(torch.eye(WIDTH)):.4f}", flush=True)
+
+
+def toys(cases, seeds) -> None:
+    kept = ("purity", "partition", "ranks", "separable", "overlap", "recovered", "cpu_seconds", "training_seconds")
+    for groups, width in cases:
         for seed in seeds:
-            facts = ndm_toy(groups, 12, seed).facts()
-            kept = (
-                "seed",
-                "purity",
-                "partition",
-                "ranks",
-                "separable",
-                "overlap",
-                "recovered",
-                "cpu_seconds",
-                "training_seconds",
-            )
-            print(list(groups), {key: facts[key] for key in kept}, flush=True)
+            facts = ndm_toy(groups, width, seed).facts()
+            print(list(groups), width, seed, {key: facts[key] for key in kept}, flush=True)
 
 
 def copy() -> None:
@@ -188,8 +233,9 @@ def copy() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["step", "recovery", "toy", "copy"])
+    parser.add_argument("what", choices=["step", "recovery", "race", "toy", "large", "copy"])
     parser.add_argument("--keys", type=int, default=65_536)
+    parser.add_argument("--steps", type=int, default=200)
     given = parser.parse_args()
     if given.what == "step":
         told = step_cost(given.keys)
@@ -197,9 +243,13 @@ def main() -> None:
             off = "" if row["loss_off"] is None else f", loss off by {row['loss_off']:.1e}"
             print(f"{row['per_128']:8.3f} CPU-s per 128 queries  {row['speed_up']:6.1f} x  {row['variant']}{off}")
     elif given.what == "recovery":
-        recovery()
+        recovery(given.steps)
+    elif given.what == "race":
+        race(given.steps)
     elif given.what == "toy":
-        toys()
+        toys((((20, 20), 12), ((5, 15, 5, 15), 12)), range(10))
+    elif given.what == "large":
+        toys((((80, 80), 32), ((40, 80, 120, 160), 32), ((40, 80, 120, 160), 64)), range(3))
     else:
         copy()
 

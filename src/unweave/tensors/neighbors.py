@@ -2,8 +2,9 @@
 
 Keys are rotated a tile at a time and stay transposed, so that a block is a contiguous slice; one matrix product gives
 the scores of all queries against the keys of a tile in one block, and the maximum is taken in two levels: over groups of
-64 keys without an index, then inside the winning group. Nothing of size queries x keys x blocks is ever stored. The
-length of a key is one more coordinate of it, against a one in the query, which saves a pass over the scores.
+64 keys without an index, then inside the winning group where it beats the tiles before. Nothing of size queries x keys
+x blocks is ever stored. The length of a key is one more coordinate of it, against a one in the query, which saves a
+pass over the scores.
 
 With `precision="bfloat16"` the keys are rotated in bfloat16 and scored in float32; who needs distances computes them
 again from the rows that were found (`unweave.ndm.objective`).
@@ -29,8 +30,8 @@ from unweave.tensors.arrays import computing_dtype
 
 GROUP = 64
 """Keys whose maximum is taken together at the first level."""
-TILE = 4096
-"""Keys that are rotated at once."""
+TILE = 2048
+"""Keys that are rotated at once: the scores of a hundred queries against them stay in the second-level cache."""
 KEY_FLOOR = 1e-3
 
 
@@ -102,17 +103,22 @@ def nearest_in_blocks(
     found = torch.full((len(sizes), count), -1, dtype=torch.int64, device=queries.device)
     space = torch.empty(count, layout.tile, dtype=dtype, device=queries.device)
     for start in range(0, len(keys), layout.tile):
-        blocks = layout.key_blocks(keys[start : start + layout.tile])
-        width = blocks[0].shape[1]
+        turned = layout.turn(keys[start : start + layout.tile])
+        width = turned.shape[1]
         barred = _barred(exclusion, start, width, count)
-        for place, block in enumerate(blocks):
-            scores = torch.mm(own[place], block, out=space) if width == layout.tile else own[place] @ block
+        step = GROUP if width % GROUP == 0 and width >= 4 * GROUP else width
+        value, group = best.new_empty(best.shape), found.new_empty(found.shape)
+        lines = best.new_empty(*best.shape, step)
+        first_lines = torch.arange(count, device=queries.device) * (width // step)
+        for s, (row, mine) in enumerate(zip(layout.rows, own, strict=True)):
+            scores = torch.mm(mine, turned[row], out=space) if width == layout.tile else mine @ turned[row]
             if barred is not None:
                 scores.masked_fill_(barred, -torch.inf)
-            value, index = _maximum(scores)
-            better = value > best[place]
-            best[place] = torch.where(better, value, best[place])
-            found[place] = torch.where(better, index + start, found[place])
+            torch.max(scores.view(count, -1, step).amax(2), 1, out=(value[s], group[s]))
+            torch.index_select(scores.view(-1, step), 0, first_lines + group[s], out=lines[s])
+        better = value > best  # few in late tiles, so that indices inside a group are seldom looked for
+        best[better] = value[better]
+        found[better] = start + group[better] * step + lines[better].max(1).indices
     return found
 
 
@@ -135,6 +141,8 @@ class _Layout:
         self.turned = turned.to(torch.bfloat16) if self.half else turned
         self.exact = rotation.new_empty(height, self.tile)
         self.rough = self.turned.new_empty(height, self.tile) if self.half else None
+        # in memory that stays: a new copy of every tile costs four times as much
+        self.given = self.turned.new_empty(self.tile, len(rotation))
 
     def query_blocks(self, queries: Tensor) -> list[Tensor]:
         """The rotated queries in each block, with a one behind them that meets the length of a key."""
@@ -144,22 +152,22 @@ class _Layout:
         ones = rotated.new_ones(len(rotated), 1)
         return [torch.cat([rotated[:, block], ones], 1) for block in self.columns]
 
-    def key_blocks(self, rows: Tensor) -> list[Tensor]:
-        """The rotated keys of a tile in each block, transposed, their lengths behind them."""
+    def turn(self, rows: Tensor) -> Tensor:
+        """The rotated keys of a tile, transposed, each block with their lengths behind it."""
         width = len(rows)
-        exact = self.exact[:, :width]
-        given = rows.to(self.turned.dtype).T
+        exact, given = self.exact[:, :width], rows
+        if rows.dtype != self.turned.dtype:
+            given = self.given[:width].copy_(rows)
         if self.rough is None:
-            torch.mm(self.turned, given, out=exact)
+            torch.mm(self.turned, given.T, out=exact)
         else:
-            exact.copy_(torch.mm(self.turned, given, out=self.rough[:, :width]))
-        blocks = [exact[row] for row in self.rows]
-        for block in blocks:
+            exact.copy_(torch.mm(self.turned, given.T, out=self.rough[:, :width]))
+        for block in (exact[row] for row in self.rows):
             if self.is_cosine:
                 block /= torch.linalg.vector_norm(block, dim=0).clamp_min(KEY_FLOOR)
             else:
                 torch.sum(block[:-1].square(), 0, out=block[-1]).mul_(-0.5)
-        return blocks
+        return exact
 
 
 def first_of_equal(rows: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
@@ -174,17 +182,6 @@ def first_of_equal(rows: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
         if torch.equal(rows[one], rows[before]):
             firsts[one] = before
     return firsts
-
-
-def _maximum(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest score of each row and where it stands first."""
-    rows, width = scores.shape
-    if width % GROUP or width < 4 * GROUP:
-        return scores.max(1)
-    grouped = scores.view(rows, width // GROUP, GROUP)
-    value, group = grouped.amax(2).max(1)
-    inside = grouped[torch.arange(rows, device=scores.device), group].max(1).indices
-    return value, group * GROUP + inside
 
 
 def _barred(exclusion: Exclusion, start: int, width: int, count: int) -> Tensor | None:
