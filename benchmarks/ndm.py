@@ -177,6 +177,7 @@ def race(steps: int) -> None:
     keys = rows[:pool]
 
     def distance(rotation: torch.Tensor) -> float:
+        rotation = rotation.float()
         found = nearest_in_blocks(held, keys, rotation, sizes)
         return euclidean(held, keys[found], rotation, sizes, with_gradient=False).loss
 

@@ -34,6 +34,17 @@ def test_the_groups_are_found_with_nothing_but_the_unit_size(world) -> None:
     assert found.outcome is Outcome.DONE
 
 
+@pytest.mark.parametrize(
+    ("sizes", "steps"), [((3, 3), 200), pytest.param((4, 4, 4, 4), 300, marks=pytest.mark.slow)]
+)
+def test_cutting_downwards_finds_the_groups_that_quarters_of_a_block_can_meet(sizes, steps) -> None:
+    world = exclusive_world(sizes, 4000, features=2, noise=0.001, seed=1)
+    found = uw.ndm.fit(world.rows, unit_size=3, method="split", seed=0, steps=steps)
+    assert found.partition == list(sizes)
+    assert world.purity(found.featurizer.read, found.partition) > 0.999
+    assert [row["event"] for row in found.history].count("split") == len(sizes) // 2
+
+
 def test_an_escape_leaves_the_local_minimum_of_plain_descent() -> None:
     world = exclusive_world((2, 2), 6000, features=3, noise=0.0, seed=1)
     options = {"unit_size": 2, "init": "identity", "steps": 200, "pool": 1000, "mi_keys": 3000}

@@ -109,6 +109,18 @@ def test_questions_that_cannot_be_asked(rows, turned, options, error, message) -
         reader.query(options.pop("asked"), **options)
 
 
+@pytest.mark.parametrize("block", [0, 1, 2])
+def test_faiss_gives_the_same_answers(rows, turned, block) -> None:
+    reader = uw.ndm.Preimages(X=rows, featurizer=turned, chunk=150)
+    exact, fast = (reader.query(7, block=block, k=12, index=index) for index in ("exact", "faiss"))
+    near = [hit.similarity for hit in fast.hits]
+    np.testing.assert_allclose(near, [hit.similarity for hit in exact.hits], atol=1e-5)
+    if turned.blocks[block] > 1:  # in one dimension every cosine is 1 or -1
+        assert [hit.row for hit in fast.hits] == [hit.row for hit in exact.hits]
+    with pytest.raises(InputError, match="faiss searches the nearest by cosine"):
+        reader.query(7, block=block, index="faiss", measure="distance")
+
+
 def test_faiss_is_named_where_it_is_missing(rows, turned, monkeypatch) -> None:
     import sys
 

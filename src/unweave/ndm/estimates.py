@@ -19,10 +19,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unweave.ndm.config import NDMConfig, bytes_of
+from unweave.ndm.config import NDMConfig
 from unweave.ndm.objective import OBJECTIVES
-from unweave.ndm.pool import Pool
-from unweave.ndm.rows import Rows
+from unweave.ndm.pool import Pool, beside_keys
+from unweave.ndm.rows import Rows, pieces
 from unweave.tensors.information import CELLS, pairwise_information
 from unweave.tensors.neighbors import SearchOptions, block_columns, nearest_in_blocks
 
@@ -81,21 +81,25 @@ def draw_sample(
     """The rows among which the information is estimated, a new draw for every check."""
     options = config.merging
     width = len(rows.live)
-    fits = max(2, bytes_of(config.search.memory) // 4 // (width * 4))
+    fits = max(2, 3 * beside_keys(rows, config) // 16 // (width * rows.dtype.itemsize))  # four copies at most
     most = options.keys or max(FEWEST_KEYS, min(MOST_KEYS, int(4 * budget / max(1, pairs * FEWEST_QUERIES))))
     count = min(most, len(rows), fits)
     rng = np.random.default_rng([config.seed, 5, turn])
     keys = np.sort(rng.permutation(len(rows))[:count])
     asked = options.queries or max(FEWEST_QUERIES, min(QUERIES, int(budget / max(1, pairs * count))))
     own = np.sort(rng.permutation(count)[: min(asked, count)])
-    drawn = torch.cat([rows.take(keys[start : start + 16384]) @ rotation for start in range(0, count, 16384)])
+    drawn = torch.empty(count, width, dtype=rows.dtype)
+    parts = pieces(count, width)
+    for part in parts:
+        torch.mm(rows.take(keys[part]), rotation, out=drawn[part])
     if options.resolution:
-        spread = float(drawn.double().std(0).mean())
+        spread = float(drawn.std(0).double().mean())
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        noise = torch.randn(drawn.shape, generator=generator, dtype=drawn.dtype)
-        drawn += noise.mul_(options.resolution * spread)
+        for part in parts:
+            noise = torch.randn(drawn[part].shape, generator=generator, dtype=drawn.dtype)
+            drawn[part] += noise.mul_(options.resolution * spread)
     places = torch.from_numpy(own)
-    cells = max(count, min(CELLS, bytes_of(config.search.memory) // 16))
+    cells = max(count, min(CELLS, beside_keys(rows, config) // 32))
     return Sample(keys=drawn, queries=drawn[places], own=places, cells=cells)
 
 
@@ -124,7 +128,7 @@ def shuffled_scores(sample: Sample, sizes: tuple[int, ...], *, pairs: int, seed:
     chosen = [everyone[i] for i in rng.permutation(len(everyone))[:pairs]]
     shuffled = sample.keys.clone()
     for block in block_columns(sizes):
-        shuffled[:, block] = sample.keys[torch.from_numpy(rng.permutation(len(shuffled)))][:, block]
+        shuffled[:, block] = sample.keys[:, block][torch.from_numpy(rng.permutation(len(shuffled)))]
     null = Sample(keys=shuffled, queries=shuffled[sample.own], own=sample.own, cells=sample.cells)
     found = estimate(null, sizes, pairs=chosen)
     return tuple(nats / (sizes[j] + sizes[k]) for (j, k), (nats, _) in found.items())

@@ -26,7 +26,7 @@ from unweave.ndm.escape import escape as leave_minimum
 from unweave.ndm.escape import proposals
 from unweave.ndm.estimates import dependence, held_out, matrix_of
 from unweave.ndm.measure import block_table
-from unweave.ndm.pool import AUTO_POOL, held_out_pool, split_rows
+from unweave.ndm.pool import AUTO_POOL, beside_keys, fixed_bytes, held_out_pool, split_rows
 from unweave.ndm.presets import settled
 from unweave.ndm.result import OUTLIER_SHARE, NDMResult, Outcome
 from unweave.ndm.rows import Rows, open_rows
@@ -269,7 +269,7 @@ def best_start(job: Job) -> tuple[Start, tuple[tuple[str, float], ...]]:
         return plain_start(width, config.unit_size, rows.dtype, seed=seed), ()
     if config.init == "auto" and width > CHEAP_WIDTH:
         return plain_start(width, config.unit_size, rows.dtype), ()
-    found = ica_start(rows, config.unit_size, config.seed, keep_units=never)
+    found = ica_start(rows, config.unit_size, config.seed, keep_units=never, memory=beside_keys(rows, config))
     if config.init == "ica":
         return found, ()
     plain = Start(rotation=torch.eye(width, dtype=rows.dtype), sizes=found.sizes, name="identity")
@@ -301,6 +301,11 @@ def _result(job: Job, done: Progressed, tried: tuple[tuple[str, float], ...]) ->
     else:
         scheduled = done.entries and done.entries[-1].note == "no pair above the threshold"
         outcome = Outcome.NOTHING_TO_MERGE if scheduled else Outcome.DONE
+    least = fixed_bytes(rows, config)
+    if least > bytes_of(config.search.memory):
+        warnings.append(
+            f"memory is {config.search.memory}, but a fit of this width takes {least / 1e6:.0f} MB at least"
+        )
     warnings += [
         f"block {block.number} of {block.size} dimensions holds {block.variance_share:.0%} of the variance: outliers"
         for block in blocks

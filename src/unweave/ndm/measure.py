@@ -28,7 +28,8 @@ from unweave.ndm.estimates import draw_sample, estimate, matrix_of, shuffled_sco
 from unweave.ndm.pool import drawn_keys
 from unweave.ndm.presets import settled
 from unweave.ndm.result import Block
-from unweave.ndm.rows import Rows, open_rows
+from unweave.ndm.rows import Rows, open_rows, pieces
+from unweave.tensors.moments import moments
 from unweave.tensors.neighbors import Exclusion, SearchOptions, block_columns, nearest_in_blocks
 
 BUDGET = 4e9
@@ -197,8 +198,10 @@ def block_table(
         asked: Numbers of the rows whose neighbours are sought.
     """
     near = _block_rows(rows, config, rotation, sizes, keys, asked)
-    turned = (rows.take(keys[:20_000]) @ rotation.to(rows.dtype)).double()
-    covariance = torch.cov(turned.T).reshape(rotation.shape[1], -1)
+    turn = rotation.to(rows.dtype)
+    chosen = keys[:20_000]
+    parts = (rows.take(chosen[part]) @ turn for part in pieces(len(chosen), len(turn)))
+    covariance = moments(parts).covariance()
     total = float(covariance.trace())
     found = []
     for number, block in enumerate(block_columns(sizes)):

@@ -26,6 +26,8 @@ AUTO_POOL = 4096
 HELD_OUT = 1024
 """Rows that are set aside to measure by."""
 FULL_FROM = 0.75
+KEPT = 40_000_000
+"""Bytes that allocators and the buffers of matrix products were seen to keep."""
 HELD_SHARE = 10
 """One row in so many is set aside, at most `HELD_OUT`."""
 
@@ -171,9 +173,21 @@ def room(rows: Rows, config: NDMConfig) -> int:
     """Bytes that one set of keys may take: a third of what is left beside the optimiser and the tiles, as training and
     held-out keys and a tile of estimates stand side by side.
     """
+    return max(0, bytes_of(config.search.memory) - fixed_bytes(rows, config)) // 3
+
+
+def beside_keys(rows: Rows, config: NDMConfig) -> int:
+    """Bytes that are left for what is measured while training and held-out keys are held."""
+    asked = AUTO_POOL if config.search.pool == "auto" else config.search.pool
+    keys = min(asked, len(rows)) * len(rows.live) * _key_bytes(rows)
+    held = 2 * keys if keys <= room(rows, config) else 0
+    return max(0, bytes_of(config.search.memory) - fixed_bytes(rows, config) - held)
+
+
+def fixed_bytes(rows: Rows, config: NDMConfig) -> int:
+    """Bytes of the optimiser, of the tiles of a search and of what libraries keep: the least that a fit takes."""
     width = len(rows.live)
-    fixed = 16 * 8 * width * width + 3 * TILE * (width + config.search.batch) * 4
-    return max(0, bytes_of(config.search.memory) - fixed) // 3
+    return KEPT + 16 * 8 * width * width + 3 * TILE * (width + config.search.batch) * 4
 
 
 def _key_bytes(rows: Rows) -> int:

@@ -20,7 +20,8 @@ from unweave.errors import DataError, InputError
 from unweave.ndm.config import NDMConfig, bytes_of
 from unweave.tensors.arrays import as_matrix, as_tensor
 
-CHUNK = 16384
+PIECE_BYTES = 4 << 20
+"""Of float64 that is looked at together: small, since a process keeps what its allocator once had."""
 """Rows that are looked through at once."""
 TABLE = {"document": "document", "token": "token_id"}
 
@@ -66,7 +67,8 @@ class Rows:
         raw = self.source[torch.from_numpy(chosen)] if isinstance(self.source, Tensor) else self.source[chosen]
         rows = as_tensor(raw, name="X").to(self.dtype)
         rows = rows if len(self.live) == self.width else rows[:, self.live]
-        return rows.sub(self.shift.to(self.dtype)).div_(self.scale.to(self.dtype))
+        # in place, which halves the memory: what an array of row numbers picks is a copy already
+        return rows.sub_(self.shift.to(self.dtype)).div_(self.scale.to(self.dtype))
 
 
 def open_rows(X: Any, config: NDMConfig, table: Mapping[str, Any] | None = None) -> Rows:
@@ -177,11 +179,21 @@ def _kept(known: Mapping[str, np.ndarray], drop_first: int) -> np.ndarray | None
     return np.flatnonzero(_column(known, "position", None) >= drop_first)
 
 
+def pieces(count: int, width: int) -> list[slice]:
+    """Rows that are worked on together, in order.
+
+    Example:
+        >>> pieces(5, 1 << 18)
+        [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    step = max(1, PIECE_BYTES // (8 * width))
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
 def _chunks(source: Any, kept: np.ndarray | None) -> Iterable[tuple[np.ndarray, Tensor]]:
     """(row numbers, rows in float64) in order."""
-    count = len(source) if kept is None else len(kept)
-    for start in range(0, count, CHUNK):
-        stop = min(start + CHUNK, count)
+    for part in pieces(len(source) if kept is None else len(kept), source.shape[1]):
+        start, stop = part.start, part.stop
         if kept is None:
             yield np.arange(start, stop), as_tensor(source[start:stop], name="X").to(torch.float64)
         else:
@@ -203,10 +215,10 @@ def _looked_through(source: Any, kept: np.ndarray | None) -> tuple[Tensor, Tenso
             bad += numbers[~finite.numpy()].tolist()
             continue
         if first is None or sums is None or squares is None or changes is None:
-            first, sums, squares = rows[0], torch.zeros_like(rows[0]), torch.zeros_like(rows[0])
+            first, sums, squares = rows[0].clone(), torch.zeros_like(rows[0]), torch.zeros_like(rows[0])
             changes = torch.zeros_like(first, dtype=torch.bool)
         shifted = rows - first
-        sums, squares = sums + shifted.sum(0), squares + shifted.square().sum(0)
+        sums, squares = sums + shifted.sum(0), squares + torch.linalg.vector_norm(shifted, dim=0).square()
         changes = changes | (shifted != 0).any(0)
     if bad:
         raise DataError(

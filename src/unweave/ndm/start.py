@@ -30,6 +30,8 @@ from unweave.tensors.orthogonal import polar
 ICA_ROWS = 20_000
 MANY_ROWS = 50_000
 """For more than 24 components."""
+COPIES = 5
+"""Of the rows that are drawn, at most as many are held at once."""
 ICA_STEPS = 200
 ICA_TOLERANCE, FAST_TOLERANCE = 1e-4, 3e-3
 EIGENVALUE_FLOOR = 1e-3
@@ -66,7 +68,7 @@ def plain_start(width: int, unit_size: int, dtype: torch.dtype, *, seed: int | N
     return Start(rotation=rotation, sizes=sizes, name="random")
 
 
-def ica_start(rows: Rows, unit_size: int, seed: int, *, keep_units: bool) -> Start:
+def ica_start(rows: Rows, unit_size: int, seed: int, *, keep_units: bool, memory: int = 2 * 10**9) -> Start:
     """Independent components, grouped by the dependence of their energies and cut into units.
 
     Args:
@@ -75,17 +77,20 @@ def ica_start(rows: Rows, unit_size: int, seed: int, *, keep_units: bool) -> Sta
         seed: Of the rows that are drawn and of the first directions.
         keep_units: Whether all units must have the unit size, as for a fit that never merges; else units do not cross
             groups and may be smaller.
+        memory: Bytes that it may hold, which bound the rows that are drawn.
     """
     width = len(rows.live)
     most = ICA_ROWS if width <= 24 else MANY_ROWS
-    index = np.sort(np.random.default_rng([seed, 7]).permutation(len(rows))[:most])
     exact = torch.float64 if width <= 128 else torch.float32
-    drawn = rows.take(index).to(exact)
-    sources, mixing, rest = independent_components(drawn, seed)
-    groups = grouped(energies(sources), len(sources))
+    most = max(2, min(most, memory // (COPIES * width * exact.itemsize)))
+    index = np.sort(np.random.default_rng([seed, 7]).permutation(len(rows))[:most])
+    sources, mixing, rest = independent_components(rows.take(index).to(exact), seed)
+    together, count = energies(sources), len(sources)
+    del sources
+    groups = grouped(together, count)
     dtype = rows.dtype
     if keep_units or len(groups) + bool(rest.shape[1]) < 2:
-        order = _ordered(energies(sources))
+        order = _ordered(together)
         rotation = polar(torch.cat([mixing[order].T, rest], 1).double()).to(dtype)
         return Start(rotation=rotation, sizes=unit_sizes(width, unit_size), name="ica")
     bases = [_basis(mixing[group]) for group in groups]
@@ -137,8 +142,8 @@ def _turned(white: Float[Tensor, "n r"], seed: int) -> Float[Tensor, "r r"]:
     given = white.to(torch.bfloat16) if fast else white
     flat = given.T.contiguous()
     for _ in range(ICA_STEPS):
-        values = torch.tanh(given @ turn.to(given.dtype))
-        slopes = 1 - values.to(white.dtype).square().mean(0)
+        values = (given @ turn.to(given.dtype)).tanh_()
+        slopes = 1 - torch.linalg.vector_norm(values, dim=0, dtype=white.dtype).square() / len(white)
         moved = _decorrelated((flat @ values).double() / len(white) - turn * slopes)
         change = float((1 - (moved * turn).sum(0).abs()).max())
         turn = moved
@@ -186,6 +191,6 @@ def _basis(mixing: Tensor) -> Tensor:
 
 
 def _correlation(values: Tensor) -> Tensor:
-    centred = values - values.mean(0)
-    unit = centred / torch.linalg.vector_norm(centred, dim=0).clamp_min(1e-30)
-    return (unit.T @ unit).abs()
+    unit = values.sub_(values.mean(0))
+    unit /= torch.linalg.vector_norm(unit, dim=0).clamp_min(1e-30)
+    return (unit.T @ unit).abs_()
