@@ -35,10 +35,10 @@ def test_the_groups_are_found_with_nothing_but_the_unit_size(world) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "steps"), [((3, 3), 200), pytest.param((4, 4, 4, 4), 300, marks=pytest.mark.slow)]
+    ("sizes", "rows", "steps"), [((3, 3), 3000, 200), pytest.param((4, 4, 4, 4), 8000, 300, marks=pytest.mark.slow)]
 )
-def test_cutting_downwards_finds_the_groups_that_quarters_of_a_block_can_meet(sizes, steps) -> None:
-    world = exclusive_world(sizes, 4000, features=2, noise=0.001, seed=1)
+def test_cutting_downwards_finds_groups_that_quarters_of_a_block_can_meet(sizes, rows, steps) -> None:
+    world = exclusive_world(sizes, rows, features=2, noise=0.001, seed=1)
     found = uw.ndm.fit(world.rows, unit_size=3, method="split", seed=0, steps=steps)
     assert found.partition == list(sizes)
     assert world.purity(found.featurizer.read, found.partition) > 0.999
