@@ -11,6 +11,7 @@ import torch
 from unweave.artifact import FACTS, fingerprint, load, save
 from unweave.config import config_json
 from unweave.errors import FingerprintError, StoreError
+from unweave.ndm.rows import Rows
 from unweave.ndm.training import Job, Progressed
 
 
@@ -25,9 +26,9 @@ class Checkpoint:
     seconds: float | None = None
 
 
-def saver(path: str | Path, job: Job) -> Callable[[Job, Progressed], None]:
+def saver(path: str | Path, job: Job, rows: Rows) -> Callable[[Job, Progressed], None]:
     """What a fit calls to keep how far it is."""
-    mark = mark_of(job)
+    mark = mark_of(job, rows)
 
     def keep(now: Job, done: Progressed) -> None:
         save(Checkpoint(done=done, starts=now.starts, fit=mark), path)
@@ -35,7 +36,7 @@ def saver(path: str | Path, job: Job) -> Callable[[Job, Progressed], None]:
     return keep
 
 
-def last_checkpoint(path: str | Path, job: Job) -> Checkpoint | None:
+def last_checkpoint(path: str | Path, job: Job, rows: Rows) -> Checkpoint | None:
     """The fit in a directory; None if there is none yet.
 
     Raises:
@@ -47,16 +48,15 @@ def last_checkpoint(path: str | Path, job: Job) -> Checkpoint | None:
     found = load(path)
     if not isinstance(found, Checkpoint):
         raise StoreError(f"{path} holds a {type(found).__name__}, not a fit: choose another checkpoint directory")
-    if found.fit != mark_of(job):
+    if found.fit != mark_of(job, rows):
         raise FingerprintError(
             f"the checkpoint at {path} is of another fit: give the same rows and options, or another directory"
         )
     return found
 
 
-def mark_of(job: Job) -> str:
+def mark_of(job: Job, rows: Rows) -> str:
     """What a checkpoint must agree with: the options, and the rows by their number, moments and a few of them."""
-    rows = job.rows
     some = torch.linspace(0, len(rows) - 1, min(64, len(rows))).long().numpy()
     return fingerprint(
         {

@@ -22,7 +22,7 @@ from torch import Tensor
 from unweave.ndm.config import NDMConfig
 from unweave.ndm.objective import OBJECTIVES
 from unweave.ndm.pool import Pool, beside_keys
-from unweave.ndm.rows import Rows, pieces
+from unweave.ndm.rows import Drawable, pieces
 from unweave.tensors.information import CELLS, pairwise_information
 from unweave.tensors.neighbors import SearchOptions, block_columns, nearest_in_blocks
 
@@ -76,7 +76,7 @@ class Sample:
 
 
 def draw_sample(
-    rows: Rows, config: NDMConfig, rotation: Tensor, pairs: int, turn: int, *, budget: float = BUDGET
+    rows: Drawable, config: NDMConfig, rotation: Tensor, pairs: int, turn: int, *, budget: float = BUDGET
 ) -> Sample:
     """The rows among which the information is estimated, a new draw for every check."""
     options = config.merging
@@ -135,7 +135,7 @@ def shuffled_scores(sample: Sample, sizes: tuple[int, ...], *, pairs: int, seed:
 
 
 def dependence(
-    rows: Rows, config: NDMConfig, rotation: Tensor, sizes: tuple[int, ...], *, turn: int, null: int = NULL_PAIRS
+    rows: Drawable, config: NDMConfig, rotation: Tensor, sizes: tuple[int, ...], *, turn: int, null: int = NULL_PAIRS
 ) -> tuple[Dependence, Sample]:
     """The information between all pairs of blocks on a fresh draw of rows, and the draw."""
     count = len(sizes) * (len(sizes) - 1) // 2

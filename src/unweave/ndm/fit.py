@@ -184,8 +184,8 @@ def fit_rows(
     elif min(config.unit_size, width) == width:
         done, tried = _only_block(job), ()
     else:
-        done, tried = _fitted(job, checkpoint)
-    return _result(job, done, tried)
+        done, tried = _fitted(job, rows, checkpoint)
+    return _result(job, rows, done, tried)
 
 
 def plan(config: NDMConfig, rows: int, width: int) -> dict[str, Any]:
@@ -236,9 +236,9 @@ def prepared(rows: Rows, config: NDMConfig, progress: Progress, clock: float) ->
     )
 
 
-def _fitted(job: Job, checkpoint: str | Path | None) -> tuple[Progressed, tuple[tuple[str, float], ...]]:
-    job = replace(job, loosen=_loosened, save=None if checkpoint is None else saver(checkpoint, job))
-    found = last_checkpoint(checkpoint, job) if checkpoint is not None else None
+def _fitted(job: Job, rows: Rows, checkpoint: str | Path | None) -> tuple[Progressed, tuple[tuple[str, float], ...]]:
+    job = replace(job, loosen=_loosened, save=None if checkpoint is None else saver(checkpoint, job, rows))
+    found = last_checkpoint(checkpoint, job, rows) if checkpoint is not None else None
     if found is not None:
         return train(_rated(job, found.done.start), found.done), found.starts
     start, tried = best_start(job)
@@ -290,8 +290,8 @@ def _only_block(job: Job) -> Progressed:
     return Progressed(state=state, start="identity", start_sizes=(width,), stopped=True)
 
 
-def _result(job: Job, done: Progressed, tried: tuple[tuple[str, float], ...]) -> NDMResult:
-    rows, config, state = job.rows, job.config, done.state
+def _result(job: Job, rows: Rows, done: Progressed, tried: tuple[tuple[str, float], ...]) -> NDMResult:
+    config, state = job.config, done.state
     shared, _ = dependence(rows, config, state.rotation, state.sizes, turn=job.steps + 1)
     blocks = block_table(rows, config, state.rotation, state.sizes, job.split.keys, job.split.held)
     warnings = [*rows.warnings, *job.split.warnings]
@@ -312,7 +312,7 @@ def _result(job: Job, done: Progressed, tried: tuple[tuple[str, float], ...]) ->
         if block.variance_share > OUTLIER_SHARE and len(blocks) > 4
     ]
     return NDMResult(
-        featurizer=_featurizer(job, state.rotation, state.sizes),
+        featurizer=_featurizer(job, rows, state.rotation, state.sizes),
         entries=done.entries,
         blocks=blocks,
         mi=matrix_of(shared.nats, len(state.sizes)),
@@ -332,9 +332,8 @@ def _result(job: Job, done: Progressed, tried: tuple[tuple[str, float], ...]) ->
     )
 
 
-def _featurizer(job: Job, rotation: Tensor, sizes: tuple[int, ...]) -> AffineFeaturizer:
+def _featurizer(job: Job, rows: Rows, rotation: Tensor, sizes: tuple[int, ...]) -> AffineFeaturizer:
     """The partition in the coordinates of the user: scales undone exactly, constant columns behind the last block."""
-    rows = job.rows
     exact = polar(rotation)
     live = len(rows.live)
     dead = np.setdiff1d(np.arange(rows.width), rows.live.numpy())

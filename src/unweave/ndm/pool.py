@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unweave.ndm.config import NDMConfig, bytes_of
-from unweave.ndm.rows import Rows
+from unweave.ndm.rows import Drawable
 from unweave.tensors.neighbors import TILE, Exclusion
 
 AUTO_POOL = 4096
@@ -63,7 +63,7 @@ class Pool:
 class OnDemand:
     """Keys that do not fit into memory: slices and rows are drawn when they are asked for."""
 
-    rows: Rows
+    rows: Drawable
     index: Int[np.ndarray, " n"]
 
     def __len__(self) -> int:
@@ -78,7 +78,7 @@ class OnDemand:
         return flat.reshape(*part.shape, -1)
 
 
-def split_rows(rows: Rows, config: NDMConfig) -> Split:
+def split_rows(rows: Drawable, config: NDMConfig) -> Split:
     """Held-out rows, training rows and the size of the pool."""
     count = len(rows)
     order = np.random.default_rng([config.seed, 0]).permutation(count)
@@ -112,7 +112,7 @@ def keys_at(split: Split, config: NDMConfig, share: float) -> int:
     return max(first, math.ceil(split.pool / 2**left))
 
 
-def pool_at(rows: Rows, split: Split, config: NDMConfig, turn: int, size: int | None = None) -> Pool:
+def pool_at(rows: Drawable, split: Split, config: NDMConfig, turn: int, size: int | None = None) -> Pool:
     """The pool of the steps `turn * pool_refresh` and on, of N keys or of this size."""
     wanted = split.pool if size is None else size
     window = config.search.batch * config.search.pool_refresh
@@ -150,7 +150,7 @@ def batch_of(pool: Pool, config: NDMConfig, place: int) -> tuple[Tensor, Exclusi
     )
 
 
-def held_out_pool(rows: Rows, split: Split, config: NDMConfig) -> Pool:
+def held_out_pool(rows: Drawable, split: Split, config: NDMConfig) -> Pool:
     """The rows to measure by and the keys they are measured against, the same at every measurement."""
     own = None
     if split.held is split.training:
@@ -162,21 +162,21 @@ def held_out_pool(rows: Rows, split: Split, config: NDMConfig) -> Pool:
     )
 
 
-def drawn_keys(rows: Rows, index: Int[np.ndarray, " n"], config: NDMConfig) -> Any:
+def drawn_keys(rows: Drawable, index: Int[np.ndarray, " n"], config: NDMConfig) -> Any:
     """The keys in memory, or drawn on demand where the memory does not take them."""
     if len(index) * len(rows.live) * _key_bytes(rows) > room(rows, config):
         return OnDemand(rows=rows, index=index)
     return rows.take(index)
 
 
-def room(rows: Rows, config: NDMConfig) -> int:
+def room(rows: Drawable, config: NDMConfig) -> int:
     """Bytes that one set of keys may take: a third of what is left beside the optimiser and the tiles, as training and
     held-out keys and a tile of estimates stand side by side.
     """
     return max(0, bytes_of(config.search.memory) - fixed_bytes(rows, config)) // 3
 
 
-def beside_keys(rows: Rows, config: NDMConfig) -> int:
+def beside_keys(rows: Drawable, config: NDMConfig) -> int:
     """Bytes that are left for what is measured while training and held-out keys are held."""
     asked = AUTO_POOL if config.search.pool == "auto" else config.search.pool
     keys = min(asked, len(rows)) * len(rows.live) * _key_bytes(rows)
@@ -184,17 +184,17 @@ def beside_keys(rows: Rows, config: NDMConfig) -> int:
     return max(0, bytes_of(config.search.memory) - fixed_bytes(rows, config) - held)
 
 
-def fixed_bytes(rows: Rows, config: NDMConfig) -> int:
+def fixed_bytes(rows: Drawable, config: NDMConfig) -> int:
     """Bytes of the optimiser, of the tiles of a search and of what libraries keep: the least that a fit takes."""
     width = len(rows.live)
     return KEPT + 16 * 8 * width * width + 3 * TILE * (width + config.search.batch) * 4
 
 
-def _key_bytes(rows: Rows) -> int:
+def _key_bytes(rows: Drawable) -> int:
     return 8 if rows.dtype is torch.float64 else 4
 
 
-def _groups(rows: Rows, queries: np.ndarray, keys: np.ndarray) -> dict[str, Tensor]:
+def _groups(rows: Drawable, queries: np.ndarray, keys: np.ndarray) -> dict[str, Tensor]:
     if rows.groups is None:
         return {}
     return {

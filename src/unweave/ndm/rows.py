@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,34 @@ PIECE_BYTES = 4 << 20
 """Of float64 that is looked at together: small, since a process keeps what its allocator once had."""
 """Rows that are looked through at once."""
 TABLE = {"document": "document", "token": "token_id"}
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """What a fit needs of its rows: those of a site, or their coordinates in one block."""
+
+    @property
+    def live(self) -> Int[Tensor, " k"]:
+        """Columns that vary."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which rows are drawn."""
+        ...
+
+    @property
+    def groups(self) -> Int[np.ndarray, " n"] | None:
+        """Document or token of each row, if neighbours of the same one do not count."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        ...
+
+    def take(self, index: Int[np.ndarray, " m"]) -> Float[Tensor, "m k"]:
+        """Rows by number."""
+        ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -14,14 +14,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unweave.ndm.descent import start_state
 from unweave.ndm.estimates import dependence, held_out, threshold
 from unweave.ndm.pool import held_out_pool, split_rows
-from unweave.ndm.rows import Rows
+from unweave.ndm.rows import Drawable
 from unweave.ndm.start import sorted_start
 from unweave.ndm.training import Entry, Job, Progressed, descend, learning_rate
 from unweave.tensors.neighbors import block_columns
@@ -36,12 +37,12 @@ SMALLEST = 4
 class Turned:
     """Rows seen through some columns of a rotation: the coordinates of one block."""
 
-    rows: Rows
+    rows: Drawable
     columns: Float[Tensor, "d k"]
 
-    def take(self, index: object) -> Float[Tensor, "m k"]:
+    def take(self, index: Int[np.ndarray, " m"]) -> Float[Tensor, "m k"]:
         """The block's coordinates of some rows."""
-        return self.rows.take(index) @ self.columns  # pyright: ignore[reportArgumentType]
+        return self.rows.take(index) @ self.columns
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -58,7 +59,7 @@ class Turned:
         return self.rows.dtype
 
     @property
-    def groups(self) -> object:
+    def groups(self) -> Int[np.ndarray, " n"] | None:
         """Of the rows."""
         return self.rows.groups
 
@@ -135,7 +136,7 @@ def best_cut(job: Job, columns: Float[Tensor, "d k"], number: int) -> Cut | None
 
 def _inner(job: Job, columns: Tensor, number: int) -> Job:
     """The fit of one block on its own coordinates."""
-    rows: Rows = Turned(rows=job.rows, columns=columns)  # type: ignore[assignment]
+    rows = Turned(rows=job.rows, columns=columns)
     config = job.config.model_copy(update={"seed": job.config.seed + 7919 * (number + 1)})
     split = split_rows(rows, config)
     return replace(

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unweave.ndm.rows import Rows
+from unweave.ndm.rows import Drawable
 from unweave.tensors.linalg import random_orthogonal, symmetric_eigen
 from unweave.tensors.neighbors import has_matrix_units
 from unweave.tensors.orthogonal import polar
@@ -68,7 +68,7 @@ def plain_start(width: int, unit_size: int, dtype: torch.dtype, *, seed: int | N
     return Start(rotation=rotation, sizes=sizes, name="random")
 
 
-def ica_start(rows: Rows, unit_size: int, seed: int, *, keep_units: bool, memory: int = 2 * 10**9) -> Start:
+def ica_start(rows: Drawable, unit_size: int, seed: int, *, keep_units: bool, memory: int = 2 * 10**9) -> Start:
     """Independent components, grouped by the dependence of their energies and cut into units.
 
     Args:

@@ -21,7 +21,7 @@ from unweave.ndm.estimates import Dependence, dependence, estimate, held_out, no
 from unweave.ndm.merging import MergePlan, columns_of, plan_merges
 from unweave.ndm.objective import OBJECTIVES, Evaluated
 from unweave.ndm.pool import Pool, Split, batch_of, keys_at, pool_at
-from unweave.ndm.rows import Rows
+from unweave.ndm.rows import Drawable
 from unweave.tensors.neighbors import Exclusion, SearchOptions, has_matrix_units, nearest_in_blocks
 
 GRID = 20
@@ -68,7 +68,7 @@ class Entry:
 class Job:
     """What a fit works with."""
 
-    rows: Rows
+    rows: Drawable
     config: NDMConfig
     split: Split
     measured: Pool
