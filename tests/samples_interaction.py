@@ -39,6 +39,8 @@ def artifacts() -> dict[str, Any]:
         metrics={"a": torch.eye(3), "b+c": torch.eye(2)},
         edges={("a", "b+c"): torch.tensor([[1.0, -0.0], [0.5, 2.0]])},
         edge_se={("a", "b+c"): torch.full((2, 2), torch.nan)},
+        edge_parts={("a", "b+c"): torch.ones(1, 2, 2)},
+        edge_rows={("a", "b+c"): torch.tensor([9])},
         constant={"a": NAN, "b+c": 0.0},
         constant_edges={("a", "b+c"): torch.ones(2)},
         degenerate={"a": (2,)},

@@ -272,3 +272,25 @@ def test_a_fit_saves_and_loads_to_the_bit(fitted, tmp_path):
     for pair, edges in fitted.edges.items():
         assert torch.equal(again.edges[pair], edges)
     assert torch.equal(again.bases["ln1.0"].read, fitted.bases["ln1.0"].read)
+
+
+def test_intervals_of_edges_hold_the_edge_as_often_as_they_say():
+    """The basis is given, so that the edges of every sample estimate the same ones."""
+    net, pair = perceptron(), ("layers.0", "layers.1")
+    given = dict(fit(net, draw(4000, 5), basis="pca").bases)
+    options = {"basis": given, "fold_bias": False}
+    truth = fit(net, draw(60_000, 5, seed=1), **options).edges[pair]
+    held = []
+    for seed in range(60):
+        low, high = fit(net, draw(400, 5, seed=100 + seed), batch=20, **options).edge_interval(*pair, draws=400)
+        held.append(((low <= truth) & (truth <= high)).double().mean())
+    assert 0.9 < float(torch.stack(held).mean()) < 0.99
+
+
+def test_edges_that_are_zero_stay_zero_in_their_intervals():
+    eye = torch.eye(3, dtype=torch.float64)
+    found = fit(mlp([(eye, torch.zeros(3)), (eye, torch.zeros(3))]), draw(60, 3), basis="neuron", batch=10)
+    low, high = found.edge_interval(*found.layers[:2])
+    edges = found.edges[found.layers[0], found.layers[1]]
+    assert bool((high[edges == 0] == 0).all())
+    assert bool(((low <= edges) & (edges <= high)).all())

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from unweave.config import config_from
@@ -163,7 +164,9 @@ def _fit(work: Work, progress: Progress) -> InteractionResult:
         ranks={layer: bases[layer].rank for layer in layers},
         metrics={layer: bases[layer].metric for layer in layers},
         edges={pair: value.edges for pair, value in found.items()},
-        edge_se={pair: value.errors for pair, value in found.items()},
+        edge_se={pair: value.grouped.mean_error(value.grouped.sums) for pair, value in found.items()},
+        edge_parts={pair: torch.stack(value.grouped.sums).float() for pair, value in found.items()},
+        edge_rows={pair: torch.tensor(value.grouped.rows) for pair, value in found.items()},
         constant=constant_importances(layers, positions, found),
         constant_edges={pair: value.constant for pair, value in found.items()},
         degenerate={layer: bases[layer].degenerate for layer in layers},

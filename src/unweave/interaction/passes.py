@@ -32,8 +32,8 @@ from unweave.interaction.generic import edges as edges_by_derivatives
 from unweave.interaction.stream import Local, Stream
 from unweave.tensors.moments import Moments, merge_moments, moments
 
-GROUPS = 8
-"""Groups of batches whose means give the standard errors."""
+GROUPS = 16
+"""Groups of batches whose means give standard errors and intervals."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,7 +92,8 @@ class SectionEdges:
     """The edges of one section."""
 
     edges: Float[Tensor, "r_out r_in"]
-    errors: Float[Tensor, "r_out r_in"]
+    grouped: Grouped
+    """What the edges are the mean of: sums over groups of batches."""
     constant: Float[Tensor, " r_out"]
     worth: float
     """Mean over rows of what the constant of one position is worth to the next layer's coordinates."""
@@ -164,7 +165,7 @@ def section_edges(work: Work, number: int, rows: int, bases: Mapping[str, LayerB
     grouped = _everyone(*_in_groups(parts()), lambda sums: sums[0])
     return SectionEdges(
         edges=grouped.total() / rows,
-        errors=grouped.mean_error(grouped.sums),
+        grouped=grouped,
         constant=reduce(torch.add, ranks.gathered(constant)) / rows,
         worth=sum(ranks.gathered(worth)) / rows,
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,9 +16,12 @@ from unweave.features.bundle import Bundle
 from unweave.features.graph import EdgeBlock, FeatureGraph
 from unweave.interaction.basis import LayerRank
 from unweave.interaction.config import BasisConfig, ComputeConfig
+from unweave.tensors.resampling import ratio_intervals
 
 NORMS = ("none", "sqrt", "share", "max", "log")
 """How edges are scaled for looking at them."""
+INTERVALS_AT_ONCE = 1024
+"""Edges whose draws are held together."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,6 +48,12 @@ class InteractionResult:
     """(layer, next) -> mean squared attribution (coordinates of next, coordinates of layer)."""
     edge_se: Mapping[tuple[str, str], Tensor]
     """(layer, next) -> standard error of each edge, from the means of groups of batches."""
+    edge_parts: Mapping[tuple[str, str], Tensor]
+    """(layer, next) -> sums of squared attributions over each group of batches (groups, coordinates of next,
+    coordinates of layer), from which intervals are drawn.
+    """
+    edge_rows: Mapping[tuple[str, str], Tensor]
+    """(layer, next) -> rows in each of these groups."""
     constant: Mapping[str, float]
     """Layer -> importance of the constant; NaN where biases cannot be folded."""
     constant_edges: Mapping[tuple[str, str], Tensor]
@@ -57,8 +67,18 @@ class InteractionResult:
     seconds: Mapping[str, float] | None = None
     """Of moments, bases and edges."""
 
-    def edge_interval(self, source: str, target: str) -> tuple[Tensor, Tensor]:
-        """Lower and upper ends of the 95 % intervals of the edges between two neighbouring layers.
+    def edge_interval(
+        self, source: str, target: str, *, level: float = 0.95, draws: int = 1000, seed: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Lower and upper ends of the intervals of the edges between two neighbouring layers: groups of batches are
+        drawn with replacement and the means studentised.
+
+        Args:
+            source: The layer that edges leave.
+            target: The next one.
+            level: Share of such intervals that hold the edge.
+            draws: Of groups.
+            seed: Of the draws.
 
         Raises:
             UnknownName: No such pair.
@@ -67,11 +87,17 @@ class InteractionResult:
         pair = (source, target)
         if pair not in self.edges:
             raise unknown_name("pair of layers", " -> ".join(pair), [" -> ".join(one) for one in self.edges])
-        error = self.edge_se[pair]
-        if not bool(torch.isfinite(error).all()):
+        parts, rows = self.edge_parts[pair], self.edge_rows[pair]
+        if len(parts) < 2:
             raise InputError("one batch has no spread: fit with a smaller batch to get intervals of the edges")
-        reach = 1.96 * error
-        return (self.edges[pair] - reach).clamp_min(0), self.edges[pair] + reach
+        ends: list[list[np.ndarray]] = [[], []]
+        for some in parts.flatten(1).double().split(INTERVALS_AT_ONCE, 1):
+            sizes = np.broadcast_to(rows.double().numpy()[:, None], some.shape)
+            found = ratio_intervals(some.numpy(), sizes, seed=seed, draws=draws, level=level)
+            ends[0].append(found.low.clip(0))
+            ends[1].append(found.high)
+        low, high = (torch.from_numpy(np.concatenate(one)).reshape(self.edges[pair].shape) for one in ends)
+        return low, high
 
     def graph(
         self, norm: str = "log", threshold: float | Mapping[tuple[str, str], float] | None = None
