@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import importlib.util
 import json
 import resource
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +156,7 @@ def block_toy(seed: int) -> Subject:
     return perceptron_subject(layers, (inputs[:5000], inputs[5000:], outputs[5000:].argmax(1)), "block-diagonal toy")
 
 
-def subjects(data: Path) -> list[Subject]:
+def subjects(data: Path, only: str | None) -> list[Subject]:
     found = [modadd_subject(load_model("zoo:modadd"), "zoo:modadd")]
     if data.is_dir():
         for seed in (0, 1):
@@ -162,13 +164,15 @@ def subjects(data: Path) -> list[Subject]:
             found.append(modadd_subject(state, f"authors' modadd {seed}"))
         state = read_state(data / "lib/checkpoints/mnist_mlp.pt")
         found.append(perceptron_subject(state, mnist(data), "authors' MNIST"))
+        if importlib.util.find_spec("PIL") is not None and (only is None or only in "CIFAR-10 JPEG"):
+            found.append(cifar(data))
     return [*found, digits_subject(load_model("zoo:digits"))]
 
 
 def compared(data: Path, seeds: int, only: str | None) -> dict[str, Any]:
     """Every subject under every basis; random bases over several draws, the toy over several networks."""
     runs = []
-    chosen = [one for one in subjects(data) if only is None or only in one.name]
+    chosen = [one for one in subjects(data, only) if only is None or only in one.name]
     if only is None or only in "block-diagonal toy":
         chosen += [block_toy(seed) for seed in range(1)]
     for subject in chosen:
@@ -178,6 +182,8 @@ def compared(data: Path, seeds: int, only: str | None) -> dict[str, Any]:
                 sys.stderr.write(f"{runs[-1]!r}\n")
     if only is None or only in "zoo:docs":
         runs += docs_runs()
+    if (data / "models/stories260K").is_dir() and (only is None or only in "stories260K"):
+        runs += stories_runs(data)
     found: dict[str, Any] = {"bases": compare(runs), "layers": [row for run in runs for row in run.table()]}
     found["share of nodes with 90 % of their power at one frequency"] = {
         f"{run.model}, {run.basis}": pure(run, chosen) for run in runs if "modadd" in run.model and run.seed == 0
@@ -202,11 +208,50 @@ def docs_runs() -> list[Any]:
 
     held_out = set(zoo.facts("docs")["held_out"])
     texts = [one.text for one in corpus.documentation() if one.name in held_out]
-    subject = language_subject(load_model("zoo:docs"), texts, context=64, windows=64)
-    return [
-        measure_subject(subject, basis=basis, with_edges=False, options={"sources": (1, None), "batch": 16})
-        for basis in ("lib", "pca", "neuron", "random")
-    ]
+    return language_runs(language_subject(load_model("zoo:docs"), texts, context=64, windows=64))
+
+
+def stories_runs(data: Path) -> list[Any]:
+    raw = gzip.decompress((data / "text/corpora/tinystories_1000.json.gz").read_bytes())
+    texts = [one if isinstance(one, str) else one["story"] for one in json.loads(raw)]
+    return language_runs(language_subject(load_model(str(data / "models/stories260K")), texts, context=64, windows=64))
+
+
+def language_runs(subject: Subject) -> list[Any]:
+    found = []
+    for basis in ("lib", "pca", "neuron", "random"):
+        options = {"sources": (1, None), "batch": 16}
+        found.append(measure_subject(subject, basis=basis, with_edges=False, options=options))
+        sys.stderr.write(f"{found[-1].table()}\n")
+    return found
+
+
+def cifar(data: Path, seed: int = 0) -> Subject:
+    """The paper's network and recipe on fewer and lossy images; needs Pillow, which the project does not."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    def part(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        with np.load(data / f"images/cifar10/{name}.npz") as held:
+            raw, ends, labels = held["jpeg"].tobytes(), held["offsets"], held["labels"]
+        images = [np.asarray(Image.open(BytesIO(raw[a:b])).convert("RGB")) for a, b in pairwise(ends)]
+        flat = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).flatten(1).double() / 255
+        return flat, torch.from_numpy(labels.astype(int))
+
+    (train, classes), (test, targets) = part("train_20000"), part("test_10000")
+    torch.manual_seed(seed)
+    sizes = (3072, 100, 100, 10)
+    layers = [torch.nn.Linear(a, b) for a, b in pairwise(sizes)]
+    net = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2])
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-3)
+    for _ in range(12):
+        for some in torch.randperm(len(train)).split(64):
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(net(train[some].float()), classes[some]).backward()
+            optimiser.step()
+    weights = [(one.weight.detach().T.double(), one.bias.detach().double()) for one in layers]
+    return perceptron_subject(weights, (train[:10_000], test, targets), f"CIFAR-10 JPEG, seed {seed}")
 
 
 def cost() -> dict[str, Any]:
