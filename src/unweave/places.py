@@ -15,7 +15,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 from unweave.errors import InputError, MissingPackage
 
@@ -104,7 +104,7 @@ class Remote:
         """The text of the file."""
         return self.read_bytes().decode(encoding)
 
-    def open(self, mode: str = "r", *, encoding: str | None = None, newline: str | None = None) -> IO[Any]:
+    def open(self, mode: str = "r", *, encoding: str | None = None, newline: str | None = None) -> Any:
         """The file as a stream, for reading."""
         binary = self.fs.open(self.path, "rb")
         return binary if "b" in mode else io.TextIOWrapper(binary, encoding=encoding, newline=newline)

@@ -24,7 +24,7 @@ from unweave.errors import InputError, unknown_name
 from unweave.log import SILENT, Progress, logger
 from unweave.models.model import Model
 from unweave.models.points import Point, find_point
-from unweave.places import Place, place_of
+from unweave.places import Place, Remote, place_of
 from unweave.site import expand_sites, is_pattern
 
 
@@ -43,7 +43,7 @@ def collect(
     model: Model,
     texts: Any,
     sites: Any,
-    out: str | Path,
+    out: str | Path | Remote,
     *,
     context: int = 128,
     dtype: str = "float16",
