@@ -60,8 +60,9 @@ def collect(
 
     Args:
         model: From `load_model`.
-        texts: What `read_texts` takes; or an iterable of token-id sequences or `Prepared` ones (for a transformer) or
-            of input tensors (for a plain module).
+        texts: What `read_texts` takes; a Hugging Face data set, streamed or not, with a column `text` (`DatasetTexts`
+            for another one), or `hub:NAME:SPLIT:COLUMN`; or an iterable of token-id sequences or `Prepared` ones (for a
+            transformer) or of input tensors (for a plain module).
         sites: A name, a pattern such as `blocks.*.mlp_act`, or a list of both.
         out: Directory of the store, or a URL that fsspec understands (`s3://bucket/store`). If it holds an unfinished
             collection of the same inputs and settings, that is finished.

@@ -165,6 +165,8 @@ def check_claims(what: str, place: int, shard: ShardEntry, collection: Collectio
     """Raises `StoreError` if an entry claims another place, or more rows and documents than its files can hold."""
     if shard.index != place:
         raise StoreError(f"{what} calls itself shard {shard.index}: the file is damaged or foreign; {DELETE}")
+    if collection.dtype == "uint8" and set(shard.rounding or {}) != set(collection.sites):
+        raise StoreError(f"{what} does not say what rounding cost: the file is damaged or foreign; {DELETE}")
     row = sum(collection.sites.values()) * storage_dtype(collection.dtype).itemsize + 4 * len(COLUMNS)
     claimed = shard.rows * row + 12 * shard.documents  # of each document its number and where it ends
     if claimed > shard.tensors_bytes:

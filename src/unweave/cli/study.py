@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unweave.cli.options import Debug, DryRun, Force, Json, Out, Quiet, Sites
+from unweave.cli.options import Debug, DryRun, Force, Json, Out, Quiet, Sites, local
 
 if TYPE_CHECKING:
     from unweave.study.config import StudyConfig
@@ -38,7 +38,12 @@ text, labels, sites, ks, rows, seed, ...):
 def study(
     config: Annotated[
         Path | None,
-        typer.Argument(help="Configuration (.toml or .json); options given besides it win.", show_default=False),
+        typer.Argument(
+            parser=local,
+            metavar="CONFIG",
+            help="Configuration (.toml or .json); options given besides it win.",
+            show_default=False,
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,
