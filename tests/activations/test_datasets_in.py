@@ -34,15 +34,22 @@ class InMemory(Streamed):
         return self.rows[index]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, bytes]:
+    """The files of a store of the first texts, given as a list."""
+    folder = tmp_path_factory.mktemp("stores") / "s"
+    collected(folder, TEXTS[:4])
+    return listing(folder)
+
+
 ROWS = [{"text": text, "url": f"u{number}"} for number, text in enumerate(TEXTS)]
 
 
 @pytest.mark.parametrize("kind", [Streamed, InMemory])
 @pytest.mark.parametrize("names", [None, ["text", "url"]])
-def test_a_data_set_gives_the_store_of_its_texts(tmp_path, kind, names):
-    collected(tmp_path / "a", kind(ROWS, names))
-    collected(tmp_path / "b")
-    assert listing(tmp_path / "a") == listing(tmp_path / "b")
+def test_a_data_set_gives_the_store_of_its_texts(tmp_path, whole, kind, names):
+    collected(tmp_path / "s", kind(ROWS[:4], names))
+    assert listing(tmp_path / "s") == whole
 
 
 def test_columns_ids_and_a_limit(tmp_path):
@@ -111,7 +118,9 @@ def test_names_are_split_and_asked_for_as_streams(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", Package)
     assert [text.text for text in named_texts("hub:a/b:test:body")] == ["x"]
     assert asked == [("a/b", {"split": "test", "streaming": True})]
-    with pytest.raises(InputError, match="the data set 'nowhere' .*cannot be read: Dataset 'nowhere' doesn't exist on"):
+    with pytest.raises(
+        InputError, match=r"the data set 'nowhere' .*cannot be read: Dataset 'nowhere' doesn't exist on"
+    ):
         hub_texts("nowhere")
 
 

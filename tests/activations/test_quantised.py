@@ -16,6 +16,7 @@ from unweave.activations.importing import import_rows
 from unweave.activations.plan import plan_collection
 from unweave.activations.quantised import quantised, restored
 from unweave.errors import DataError, StoreError
+from unweave.worlds.planted import planted
 
 
 def rows_of(n: int = 300, d: int = 7, *, seed: int = 0) -> torch.Tensor:
@@ -123,14 +124,12 @@ def test_a_manifest_that_hides_what_rounding_cost_is_damaged(pair, tmp_path):
 
 
 def test_sparse_probes_find_the_same_in_eight_bits(tmp_path):
-    world = uw.probing.planted("easy", 2000, 400, seed=0)
+    world = planted("easy", 1200, 120, seed=0)
     found = {}
     for dtype in ("uint8", "float16"):
-        store = import_rows(
-            {"blocks.0.mlp_act": world.activations[0]}, tmp_path / dtype, documents=world.documents, dtype=dtype
-        )
+        store = import_rows({"blocks.0.mlp_act": world.sites[0]}, tmp_path / dtype, documents=world.groups, dtype=dtype)
         swept = uw.probing.sweep(
-            store["blocks.0.mlp_act"], world.labels[:, 0], groups=world.documents, ks=(1, 4, 8), shuffles=0, bootstrap=0,
+            store["blocks.0.mlp_act"], world.labels[:, 0], groups=world.groups, ks=(1, 4, 8), shuffles=0, bootstrap=100,
             coordinates=0, selector="std_mean_diff",
         )  # fmt: skip
         found[dtype] = {row["k"]: row for row in swept.table()}

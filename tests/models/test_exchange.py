@@ -93,7 +93,7 @@ def test_values_that_are_not_of_the_site_are_refused(model, cache, message):
 
 def test_names_that_mean_something_else_after_the_norm_are_refused(model):
     bert = tiny.model_of("bert")
-    with pytest.raises(InputError, match="means the sum before the LayerNorm by 'blocks.0.hook_resid_post'"):
+    with pytest.raises(InputError, match=r"means the sum before the LayerNorm by 'blocks\.0\.hook_resid_post'"):
         lens_values({"blocks.0.hook_resid_post": torch.ones(2, 6, 32)}, bert)
     for site in ("blocks.0.ln1", "final_norm", "encoder.conv1"):
         with pytest.raises(InputError, match=f"TransformerLens has no name for '{site}' that means the same"):
@@ -172,5 +172,5 @@ def test_an_edit_with_a_featurizer_as_a_function(model):
 def test_hooks_are_named_and_refused_by_name():
     hooks = lens_hooks([EDITS["last"], EDITS["some"]])
     assert [name for name, _ in hooks] == ["blocks.0.hook_mlp_out", "blocks.0.attn.hook_z"]
-    with pytest.raises(InputError, match="TransformerLens has no name for 'blocks.0.ln2'"):
+    with pytest.raises(InputError, match=r"TransformerLens has no name for 'blocks\.0\.ln2'"):
         lens_hooks({"blocks.0.ln2": lambda h: h})
