@@ -35,10 +35,10 @@ class Given:
 
     index = 0
 
-    def inputs_sha256(self) -> str:
+    def inputs_sha256(self) -> str:  # noqa: D102
         return "0" * 64
 
-    def span(self) -> str:
+    def span(self) -> str:  # noqa: D102
         return "0..0"
 
 
@@ -125,7 +125,7 @@ def shard_of(values: dict[Site, torch.Tensor], rows: int) -> ShardContent:
     documents["offsets"] = torch.zeros(rows, 2, dtype=torch.int32)
     return ShardContent(
         activations=values,
-        columns=dict.fromkeys(COLUMNS, number),
+        columns={name: number.copy() for name in COLUMNS},
         documents={f"documents/{name}": value for name, value in documents.items()},
         texts={
             "documents": [{"document": one, "id": None, "text": "word " * 128} for one in range(count)],

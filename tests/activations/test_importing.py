@@ -59,6 +59,12 @@ def test_sequences_with_padding_leave_it_out(tmp_path):
     assert store.rows["position"][:7].tolist() == [0, 1, 2, 3, 4, 5, 0]
 
 
+def test_arrays_that_share_memory_are_stored_as_two(tmp_path):
+    both = torch.from_numpy(ROWS).float()
+    store = import_rows({"a": both[:, :3], "b": both, "c": both[:, 3:]}, tmp_path / "s", dtype="float32")
+    assert torch.equal(torch.cat([store["a"][:], store["c"][:]], 1), store["b"][:])
+
+
 @pytest.mark.parametrize("kind", ["npz", "compressed", "npy", "safetensors", "bfloat16", "fortran"])
 def test_every_kind_of_file_gives_the_same_store(tmp_path, kind):
     path = tmp_path / {"npz": "a.npz", "compressed": "a.npz", "fortran": f"{SITE}.npy"}.get(kind, f"{SITE}.npy")

@@ -301,7 +301,7 @@ def _numbered(documents: np.ndarray) -> np.ndarray:
 
 
 def _cast(values: Tensor, site: Site, span: Span, dtype: str) -> Tensor:
-    cast = values.to(reading_dtype(dtype))
+    cast = values.to(reading_dtype(dtype), copy=True)  # two names may share memory, which safetensors refuses
     if not bool(torch.isfinite(cast).all()):
         row, column = (int(number) for number in torch.nonzero(~torch.isfinite(cast))[0])
         raise DataError(

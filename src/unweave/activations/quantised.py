@@ -27,8 +27,10 @@ from unweave.activations.layout import Rounding
 from unweave.errors import DataError
 
 STEPS = 255
-ROWS_AT_ONCE = 4096
-"""Rows that are held in float64 while codes are made."""
+VALUES_AT_ONCE = 1 << 17
+"""Values that are worked on together: half a megabyte, which stays in the cache."""
+SMALLEST = 1.2e-38
+"""Steps below this lose digits in float32: such a column counts as constant."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,29 +59,32 @@ def quantised(values: Float[Tensor, "n d"]) -> Quantised:
         nothing = torch.zeros(width)
         none = Rounding(largest_error=0.0, bound=0.0, lost=0.0)
         return Quantised(codes=values.to(torch.uint8), offset=nothing, scale=nothing.clone(), rounding=none)
-    low, high = values.aminmax(dim=0)
+    low, high = values.amin(0), values.amax(0)  # aminmax is ten times slower along columns
     scale = ((high.double() - low.double()) / STEPS).float()  # float64: the range of float32 does not fit into float32
-    step = torch.where(scale > 0, scale.double(), 1.0)
-    mean = values.mean(0, dtype=torch.float64)
+    scale[scale < SMALLEST] = 0.0
+    step = torch.where(scale > 0, scale, 1.0)
     codes = torch.empty(count, width, dtype=torch.uint8)
-    largest, squares, variance = 0.0, 0.0, 0.0
-    for first in range(0, count, ROWS_AT_ONCE):
-        part = values[first : first + ROWS_AT_ONCE].double()
-        made = ((part - low.double()) / step).round_().clamp_(0, STEPS).to(torch.uint8)
-        codes[first : first + ROWS_AT_ONCE] = made
-        error = restored(made, low, scale).double() - part
-        largest = max(largest, float(error.abs().max()))
-        squares += float(error.square_().sum())
-        variance += float((part - mean).square_().sum())
+    sums, squares = torch.zeros(width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)
+    largest, lost = 0.0, 0.0
+    at_once = max(1, VALUES_AT_ONCE // width)
+    for first in range(0, count, at_once):
+        part = values[first : first + at_once]
+        above = part - low
+        sums += above.sum(0)
+        squares += (above * above).sum(0)
+        made = above.div_(step).round_().to(torch.uint8)  # at most 255 and a rounding error, which rounds away
+        codes[first : first + at_once] = made
+        error = restored(made, low, scale).sub_(part).flatten()
+        largest = max(largest, float(error.abs().amax()))
+        lost += float(torch.dot(error, error))
+    variance = float((squares - sums * sums / count).clamp_min(0).sum())
     if not math.isfinite(largest):
         worst = int(scale.argmax())
         raise DataError(
             f"column {worst} runs from {float(low[worst]):.4g} to {float(high[worst]):.4g}: that is too far apart for"
             " dtype='uint8'; collect with dtype='float32'"
         )
-    rounding = Rounding(
-        largest_error=largest, bound=float(scale.max()) / 2, lost=squares / variance if variance else 0.0
-    )
+    rounding = Rounding(largest_error=largest, bound=float(scale.max()) / 2, lost=lost / variance if variance else 0.0)
     return Quantised(codes=codes, offset=low.clone(), scale=scale, rounding=rounding)
 
 
