@@ -82,8 +82,13 @@ def collect(
     if json:
         typer.echo(jsonlib.dumps(facts))
         return
+    _show(done, out)
+
+
+def _show(done: Collected, out: str) -> None:
+    """What a person reads."""
     state = "was complete already" if not done.made else f"complete: {done.made} shards made, {done.reused} were there"
-    typer.echo(f"{out}: {facts['rows']:,} rows at {len(facts['sites'])} sites, {state}")
+    typer.echo(f"{out}: {len(done.store):,} rows at {len(done.store.sites)} sites, {state}")
     for name, lost in done.store.rounding.items():
         typer.echo(f"  {name}: values differ by at most {lost.largest_error:.3g}, {lost.lost:.2g} of the variance")
 
