@@ -15,7 +15,8 @@ import torch
 
 import samples
 import unweave as uw
-from unweave.artifact import FACTS, KINDS, TENSORS, TIMINGS, canonical_json, fingerprint, read_facts
+from unweave.artifact import FACTS, KINDS, canonical_json, fingerprint, read_facts
+from unweave.artifact_files import TENSORS, TIMINGS
 from unweave.errors import InputError
 from unweave.features.featurizer import Within
 from unweave.site import Site

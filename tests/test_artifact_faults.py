@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 import samples
 import unweave as uw
-from unweave.artifact import FACTS, TENSORS, TIMINGS, fingerprint, read_facts
+from unweave.artifact import FACTS, fingerprint, read_facts
+from unweave.artifact_files import TENSORS, TIMINGS
 from unweave.errors import InputError, StoreError
 
 

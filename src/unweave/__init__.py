@@ -17,6 +17,7 @@ _WHERE = {
     "Edit": "unweave.models.edits",
     "Section": "unweave.models.sections",
     "collect": "unweave.activations.collect",
+    "import_rows": "unweave.activations.importing",
     "open_store": "unweave.activations.store",
     "ActivationStore": "unweave.activations.store",
     "read_texts": "unweave.activations.texts",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from unweave import ndm as ndm
     from unweave import probing as probing
     from unweave.activations.collect import collect as collect
+    from unweave.activations.importing import import_rows as import_rows
     from unweave.activations.labels import read_labels as read_labels
     from unweave.activations.store import ActivationStore as ActivationStore
     from unweave.activations.store import open_store as open_store

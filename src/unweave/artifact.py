@@ -17,29 +17,25 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import hashlib
 import importlib
-import json
 import math
-import shutil
-import uuid
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from unweave.artifact_files import FACTS as FACTS
+from unweave.artifact_files import canonical_json as canonical_json
+from unweave.artifact_files import read_artifact, sha256_of, write_artifact
+from unweave.artifact_files import read_facts as read_facts
 from unweave.config import Config, config_from
 from unweave.errors import InputError, StoreError, UnweaveError, unknown_name
-from unweave.files import file_sha256, replace_directory, write_file, write_tensors, write_text
+from unweave.places import Place, Remote, place_of
 from unweave.site import Site
-from unweave.version import __version__
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-SCHEMA = 1
-FACTS, TENSORS, TIMINGS = "artifact.json", "tensors.safetensors", "timings.json"
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -120,13 +116,13 @@ read.
 """
 
 
-def save(value: object, path: str | Path) -> Path:
+def save(value: object, path: str | Path | Remote) -> Place:
     """Writes a result as a directory and returns its path; an artifact that stands there is replaced in one step,
     anything else is refused.
 
     Args:
         value: A result, of a class that `KINDS` lists.
-        path: The directory.
+        path: The directory, or a URL that fsspec understands; there an old artifact goes before the new one comes.
 
     Raises:
         InputError: `value` is not a result that can be saved, or the path holds something that is not an artifact.
@@ -138,77 +134,36 @@ def save(value: object, path: str | Path) -> Path:
         >>> uw.load(path)
         Direction(width 2, length 5)
     """
-    target = Path(path).resolve()  # behind a link, what it points at is replaced and the link stays
+    place = place_of(path)
     writer = _Writer()
     encoded = writer.encode(value, "value")
     if not isinstance(encoded, dict) or "$kind" not in encoded:
         raise InputError(
             f"cannot save a {type(value).__name__}: uw.save writes results such as {', '.join(list(KINDS)[:4])}"
         )
-    _check_replaceable(target)
-    fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        fresh.mkdir(parents=True)
-        _write(fresh, encoded, writer)
-        replace_directory(fresh, target)
-    except OSError as error:
-        raise StoreError(
-            f"{target} cannot be written: {error.strerror or error}; nothing was changed, make room or choose another"
-            " path"
-        ) from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return Path(path)
+    write_artifact(place, encoded, writer.tensors, writer.timings)
+    return place
 
 
-def load(path: str | Path) -> Any:
-    """The result that `save` wrote, equal to the bit.
+def load(path: str | Path | Remote) -> Any:
+    """The result that `save` wrote, equal to the bit; from a directory or a URL.
 
     Raises:
         StoreError: Not an artifact, damaged (checksums), of a newer schema, or of a kind this version does not know.
     """
-    folder = Path(path)
-    facts = read_facts(folder)
-    tensors = _read_tensors(folder, facts["tensors"])
-    timings = _read_json(folder / TIMINGS) if (folder / TIMINGS).exists() else {}
+    folder = place_of(path)
+    facts, tensors, timings = read_artifact(folder)
     try:
         return _decode(facts["value"], tensors, timings)
-    except (KeyError, TypeError, ValueError, AttributeError, UnweaveError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, UnweaveError) as error:
         raise StoreError(
             f"{folder} does not fit this version of unweave: {error}; update unweave or make the artifact again"
         ) from error
 
 
-def read_facts(path: str | Path) -> dict[str, Any]:
-    """The content of `artifact.json`, checked, without reading any tensor and without torch."""
-    folder = Path(path)
-    file = folder / FACTS
-    if not file.exists():
-        got = "it is a file" if folder.is_file() else f"there is no {FACTS}"
-        raise StoreError(f"no artifact at {folder}: {got}; give the directory that uw.save wrote")
-    facts = _read_json(file)
-    claimed = facts.pop("sha256", None) if isinstance(facts, dict) else None
-    if claimed != _sha256(facts):
-        raise StoreError(f"{file} is damaged: its checksum does not fit its content; make the artifact again")
-    if facts.get("schema") != SCHEMA:
-        raise StoreError(
-            f"{file} has schema {facts.get('schema')}, this version reads {SCHEMA}: update unweave or make the artifact"
-            " again"
-        )
-    missing = [key for key in ("kind", "value", "tensors") if key not in facts]
-    if missing:
-        raise StoreError(f"{file} has no {', '.join(missing)}: it was not written by unweave; make the artifact again")
-    return facts
-
-
-def canonical_json(value: object) -> str:
-    """JSON with sorted keys and no spare blanks: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
 def fingerprint(value: object) -> str:
     """sha256 of the canonical JSON of plain values."""
-    return _sha256(value)
+    return sha256_of(value)
 
 
 class _Writer:
@@ -282,18 +237,6 @@ def _free(place: str, taken: Mapping[str, object]) -> str:
     return next(name for number in count(2) if (name := f"{place}#{number}") not in taken)
 
 
-def _check_replaceable(target: Path) -> None:
-    """Raises if something stands at `target` that is not an artifact and nothing else."""
-    if not target.exists():
-        return
-    found = {entry.name for entry in target.iterdir()} if target.is_dir() else None
-    if found is None or (found and FACTS not in found):
-        raise InputError(f"{target} exists and is not an artifact: choose another path")
-    strange = sorted(found - {FACTS, TENSORS, TIMINGS})
-    if strange:
-        raise InputError(f"{target} holds {strange[0]!r} beside an artifact, which would be lost: choose another path")
-
-
 def _kind_of(value: object) -> str:
     place = f"{type(value).__module__}:{type(value).__name__}"
     for kind, listed in KINDS.items():
@@ -345,54 +288,3 @@ def _shaped(tensor: Tensor, place: str, shape: object) -> Tensor:
     if list(tensor.shape) != shape:
         raise StoreError(f"{place} has shape {list(tensor.shape)}, {shape} was written")
     return tensor
-
-
-def _write(folder: Path, encoded: dict[str, Any], writer: _Writer) -> None:
-    facts: dict[str, Any] = {
-        "schema": SCHEMA,
-        "kind": encoded["$kind"],
-        "library": __version__,
-        "value": encoded,
-        "tensors": None,
-    }
-    if writer.tensors:
-        write_file(folder / TENSORS, lambda temporary: write_tensors(writer.tensors, temporary))
-        facts["tensors"] = {"bytes": (folder / TENSORS).stat().st_size, "sha256": file_sha256(folder / TENSORS)}
-    if writer.timings:
-        write_text(folder / TIMINGS, json.dumps(writer.timings, indent=1) + "\n")
-    facts["sha256"] = _sha256(facts)
-    write_text(folder / FACTS, json.dumps(facts, indent=1, allow_nan=False) + "\n")
-
-
-def _read_tensors(folder: Path, expected: Mapping[str, Any] | None) -> dict[str, Tensor]:
-    if expected is None:
-        return {}
-    file = folder / TENSORS
-    if not file.exists():
-        raise StoreError(f"{folder} is incomplete: {TENSORS} is missing; make the artifact again")
-    if file.stat().st_size != expected["bytes"]:
-        raise StoreError(
-            f"{file} has {file.stat().st_size} bytes, {expected['bytes']} were written: it is cut or foreign; make the"
-            " artifact again"
-        )
-    if file_sha256(file) != expected["sha256"]:
-        raise StoreError(f"{file} is damaged: its checksum does not fit its content; make the artifact again")
-    from safetensors.torch import load_file
-
-    return load_file(file)
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"{file} is damaged: {error}; make the artifact again") from error
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _sha256(value: object) -> str:
-    """A text may hold half of a surrogate pair, which plain UTF-8 cannot say."""
-    return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()

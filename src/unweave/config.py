@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from unweave.errors import InputError, UnknownName, nearest
+from unweave.places import place_of
 
 
 class Config(BaseModel):
@@ -58,7 +59,7 @@ def read_config(kind: type[C], path: str | Path) -> C:
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
     """The top-level table of a `.toml` or `.json` file."""
-    file = Path(path)
+    file = place_of(path)
     try:
         text = file.read_text(encoding="utf-8")
         values = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)

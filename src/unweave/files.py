@@ -1,32 +1,55 @@
-"""Files and directories that are written whole or not at all: a temporary name, a flush to the disk, a rename."""
+"""Files and directories that are written whole or not at all: on this machine a temporary name, a flush to the disk, a
+rename; behind a URL a file made here and sent in one go.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from unweave.places import PIECE, Place, Remote
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file beside `path`, flushes it to the disk and renames it: the name never stands
-    for half a file.
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What a file holds."""
+
+    bytes: int
+    sha256: str
+
+
+def write_file(path: Place, write: Callable[[Path], object]) -> Written:
+    """Lets `write` fill a temporary file, beside `path` if that is on this machine, flushes it to the disk and renames
+    it: the name never stands for half a file. What is behind a URL is sent as a whole.
     """
+    if isinstance(path, Remote):
+        with tempfile.TemporaryDirectory(prefix="unweave-") as folder:
+            file = Path(folder) / path.name
+            write(file)
+            written = _facts(file)
+            path.upload(file)
+        return written
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         temporary.touch()
         mode = temporary.stat().st_mode
         write(temporary)
         temporary.chmod(mode)  # safetensors makes files that only their owner can read
+        written = _facts(temporary)
         _flush(temporary)
         os.replace(temporary, path)
         _flush(path.parent)
+        return written
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -47,15 +70,37 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         raise OSError(f"{error}") from error
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Place, text: str) -> Written:
     """Writes a text file whole or not at all, as UTF-8 with plain line feeds."""
-    write_file(path, lambda temporary: temporary.write_bytes(text.encode("utf-8")))
+    return write_file(path, lambda temporary: temporary.write_bytes(text.encode("utf-8")))
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Place) -> str:
     """sha256 of a file's bytes, read in pieces."""
+    if isinstance(path, Remote):
+        total, size = hashlib.sha256(), path.size()
+        for start in range(0, size, PIECE):
+            total.update(path.read_bytes(start, min(size, start + PIECE)))
+        return total.hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def make_directory(place: Place) -> None:
+    """Makes the directory and those around it; nothing if it is there."""
+    place.mkdir() if isinstance(place, Remote) else place.mkdir(parents=True, exist_ok=True)
+
+
+def remove_directory(place: Place) -> None:
+    """Removes the directory with all that is in it; nothing if it is not there."""
+    if isinstance(place, Remote):
+        place.remove_tree()
+    elif place.exists():
+        shutil.rmtree(place)
+
+
+def _facts(file: Path) -> Written:
+    return Written(bytes=file.stat().st_size, sha256=file_sha256(file))
 
 
 def replace_directory(fresh: Path, target: Path) -> None:

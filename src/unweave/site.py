@@ -138,6 +138,26 @@ def unknown_site(name: str, available: Sequence[str]) -> UnknownName:
     return unknown_name("site", str(name), available, near=near, hint=hint)
 
 
+def lens_name(site: str) -> str:
+    """What TransformerLens calls a site.
+
+    Raises:
+        InputError: It has no name for it.
+
+    Example:
+        >>> lens_name("blocks.4.attn_z")
+        'blocks.4.attn.hook_z'
+    """
+    ours = Site(site)
+    if ours == "embed":
+        return "hook_embed"
+    for lens, component in _TRANSFORMER_LENS.items():
+        if ours.layer is not None and component == ours.component:
+            return f"blocks.{ours.layer}.{lens}"
+    named = ", ".join(["embed", *dict.fromkeys(_TRANSFORMER_LENS.values())])
+    raise InputError(f"TransformerLens has no name for {str(site)!r} that means the same: it has names for {named}")
+
+
 def _canonical(name: str) -> str:
     if name == "hook_embed":
         return "embed"

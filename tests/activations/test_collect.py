@@ -308,7 +308,9 @@ def test_progress_counts_every_row(tmp_path):
 def test_unknown_names_are_answered_with_near_ones(tmp_path):
     with pytest.raises(UnknownName, match=r"unknown site 'blocks\.9\.resid_post'.*the model has blocks 0\.\.1"):
         collected(tmp_path / "s", sites="blocks.9.resid_post")
-    with pytest.raises(InputError, match="dtype: input should be 'float32', 'float16' or 'bfloat16', got 'float8'"):
+    with pytest.raises(
+        InputError, match="dtype: input should be 'float32', 'float16', 'bfloat16' or 'uint8', got 'float8'"
+    ):
         collected(tmp_path / "s", dtype="float8")
     with pytest.raises(UnknownName, match="unknown engine 'locl'; nearest: 'local'"):
         collected(tmp_path / "s", engine="locl")

@@ -2,6 +2,7 @@
 
 import io
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -113,3 +114,41 @@ def test_the_store_does_not_depend_on_the_workers(unweave, inputs, tmp_path, wor
     unweave(*arguments(inputs, tmp_path / "default", "-q"))
     unweave(*arguments(inputs, tmp_path / "store", "-q", "--workers", workers))
     assert uw.open_store(tmp_path / "store").fingerprint == uw.open_store(tmp_path / "default").fingerprint
+
+
+def test_stores_and_texts_behind_urls(unweave, inputs, tmp_path):
+    files = fsspec.filesystem("memory")
+    files.pipe_file("/unweave-cli/text.txt", (inputs / "text.txt").read_bytes())
+    try:
+        url = "memory://unweave-cli/store"
+        words = ("collect", "-q", "--model", inputs / "llama", "--site", "blocks.0.mlp_act", "--dtype", "uint8")
+        document = unweave(*words, "--text", "memory://unweave-cli/text.txt", "--out", url, "--json").document
+        assert (document["store"], document["rounding"]["blocks.0.mlp_act"]["lost"] < 0.01) == (url, True)
+        again = unweave(*words, "--text", "memory://unweave-cli/text.txt", "--out", url)
+        assert "was complete already\n  blocks.0.mlp_act: values differ by at most " in again.out
+        unweave(*words, "--text", inputs / "text.txt", "--out", tmp_path / "local")
+        assert uw.open_store(url).fingerprint == uw.open_store(tmp_path / "local").fingerprint
+        planned = unweave("probe", "sweep", url, "--labels", inputs / "spans.jsonl", "--dry-run")
+        assert planned.code == 0
+        fitted = unweave("ndm", "fit", url, "--unit-size", "16", "--dry-run", "--json").document
+        assert fitted
+    finally:
+        files.rm("/unweave-cli", recursive=True)
+
+
+def test_urls_where_a_directory_is_needed_and_urls_that_are_none(unweave, inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    local = "memory://run is a URL: this needs a directory of this machine, copy it there afterwards"
+    for words in (("study", "--out", "memory://run"), ("study", "memory://run"), ("report", "memory://run")):
+        refused = unweave(*words)
+        assert (refused.code, refused.message) == (2, f"unweave: {local}")
+    for words, message in (
+        (arguments(inputs, "nope://x"), "nope://x cannot be reached (Protocol not known: nope)"),
+        (arguments(inputs, "s3://bucket/store"), "s3://bucket/store cannot be reached: Install s3fs to access S3"),
+        (arguments(inputs, "s", "--text", "memory://nothing.txt"), "no text file at memory://nothing.txt"),
+        (("collect", "--model", "s3://a/b", "--text", "a.txt", "--site", "embed", "--out", "s"), "s3://a/b is a URL"),
+    ):
+        refused = unweave(*words)
+        assert refused.code == 2
+        assert message in refused.message
+    assert not list(tmp_path.iterdir())

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from unweave.activations.arrays_in import open_npy
 from unweave.activations.labels import LabelledFeature, matched, read_labels
 from unweave.activations.store import ActivationStore
 from unweave.errors import InputError
+from unweave.places import Place, local_place, place_of
 
 NUMBERS = ("document", "start", "end", "position", "label")
 """Columns of a CSV file that become numbers where they look like one."""
@@ -38,7 +40,7 @@ def read_label_file(path: str | Path, store: ActivationStore) -> list[LabelledFe
         >>> read_label_file(folder + "/late.npy", store)[0].name
         'late'
     """
-    file = Path(path)
+    file = place_of(path)
     if not file.is_file():
         raise InputError(f"no labels file at {file}: give a .jsonl, .csv or .npy file")
     if file.suffix == ".jsonl":
@@ -46,16 +48,18 @@ def read_label_file(path: str | Path, store: ActivationStore) -> list[LabelledFe
     if file.suffix == ".csv":
         return matched(_rows(file), f"{file}", store)
     if file.suffix == ".npy":
-        return _aligned(file, store)
+        return _aligned(local_place(path, "a .npy file"), store)
     raise InputError(f"{file} is a {file.suffix or 'file without suffix'}: labels come as .jsonl, .csv or .npy")
 
 
-def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
+def _rows(file: Place) -> list[tuple[str, dict[str, Any]]]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             records = list(csv.DictReader(stream))
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is not UTF-8 at byte {error.start}: save it as UTF-8") from error
+    except csv.Error as error:
+        raise InputError(f"{file} is no table ({error}): save it as CSV") from error
     return [
         (
             f"{file} row {number}",
@@ -78,9 +82,9 @@ def _number(key: str, value: Any) -> Any:
 
 def _aligned(file: Path, store: ActivationStore) -> list[LabelledFeature]:
     try:
-        values = np.load(file, allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{file} cannot be read as an array of numbers ({error}): save it with numpy.save") from error
+        values = np.asarray(open_npy(file))  # mapped: a file that claims more than it holds allocates nothing
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror or error}): save it with numpy.save") from error
     if values.shape != (len(store),) or values.dtype.kind not in "biu":
         raise InputError(
             f"{file} holds {values.dtype} of shape {values.shape} but the store has {len(store)} rows: one whole number"

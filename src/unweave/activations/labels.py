@@ -20,6 +20,7 @@ from torch import Tensor
 
 from unweave.activations.store import ActivationStore, Column, StoredDocument
 from unweave.errors import InputError, nearest
+from unweave.places import Place, place_of
 
 KEYS = ("feature", "label", "document", "start", "end", "position")
 
@@ -225,13 +226,13 @@ def _records(source: Any) -> Iterable[tuple[str, dict[str, Any]]]:
                 f"labels are a {type(source).__name__}: a .jsonl file or an iterable of mappings is needed"
             )
         return ((f"label {number}", _as_record(record, f"label {number}")) for number, record in enumerate(source))
-    path = Path(source)
+    path = place_of(source)
     if not path.is_file():
         raise InputError(f"no labels file at {path}: give a .jsonl file")
     return _lines(path)
 
 
-def _lines(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
+def _lines(path: Place) -> Iterable[tuple[str, dict[str, Any]]]:
     try:
         lines = path.read_text(encoding="utf-8").removeprefix("\ufeff").split("\n")
     except UnicodeDecodeError as error:
@@ -241,8 +242,9 @@ def _lines(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path} line {number} is not JSON ({error.msg}): one object a line is needed") from error
+        except (ValueError, RecursionError) as error:
+            told = getattr(error, "msg", str(error))
+            raise InputError(f"{path} line {number} is not JSON ({told}): one object a line is needed") from error
         yield f"{path} line {number}", _as_record(record, f"{path} line {number}")
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unweave.activations.collect import CollectOptions, default_shard_rows, describe, fitting, resolve_sites
+from unweave.activations.layout import reading_dtype, storage_dtype
 from unweave.activations.shards import run_unit
 from unweave.activations.sources import open_source
 from unweave.activations.windows import Unit
@@ -26,7 +27,7 @@ class CollectionPlan:
     sites: dict[str, int]
     """Site -> width."""
     activation_bytes: int
-    """rows x widths x bytes a value: exactly what the activations take on disk."""
+    """rows x widths x bytes a value, and the scales of uint8: exactly what the activations take on disk."""
     peak_bytes: int
     """Estimated memory of the process beyond what it has now."""
     seconds: float
@@ -64,7 +65,9 @@ def plan_collection(
     special = (len(source.special.before), len(source.special.after))
     seconds, sampled = _timed(model, collection, points, sample, special)
     threads = workers or default_workers()
-    itemsize = 4 if options.dtype == "float32" else 2
+    itemsize = reading_dtype(options.dtype).itemsize
+    kept = storage_dtype(options.dtype).itemsize
+    scales = 8 * shards if options.dtype == "uint8" else 0  # a step and an offset a column and shard, in float32
     width = sum(collection.sites.values())
     shard_rows = options.shard_rows or default_shard_rows(collection.sites, options.dtype)
     if options.special == "include":
@@ -73,7 +76,7 @@ def plan_collection(
         documents=documents,
         rows=rows,
         sites=dict(collection.sites),
-        activation_bytes=rows * width * itemsize,
+        activation_bytes=(rows * kept + scales) * width,
         peak_bytes=threads
         * (min(rows, shard_rows + (options.context or 1)) * width * itemsize + options.batch_tokens * width * 8),
         seconds=seconds * tokens / max(1, sampled) / threads,

@@ -8,28 +8,25 @@ document and position, before anything is written.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unweave.activations.layout import Collection, ShardEntry, shard_files, storage_dtype
+from unweave.activations.layout import Collection, ShardEntry, reading_dtype
 from unweave.activations.prepared import reduced
 from unweave.activations.windows import Unit, Window
-from unweave.artifact import fingerprint
-from unweave.config import config_json
+from unweave.activations.writing import ShardContent, made_from, write_shard
 from unweave.errors import DataError, InputError
-from unweave.files import file_sha256, write_file, write_tensors, write_text
 from unweave.models.capture import stream
 from unweave.models.model import Model
 from unweave.models.points import Point
 from unweave.models.tokens import Tokens, pad
+from unweave.places import Place
 from unweave.site import Site
 
 
@@ -45,54 +42,29 @@ class Batch:
 
 
 def make_shard(
-    model: Model, collection: Collection, points: Sequence[Point], unit: Unit, folder: Path, special: tuple[int, int]
+    model: Model, collection: Collection, points: Sequence[Point], unit: Unit, folder: Place, special: tuple[int, int]
 ) -> ShardEntry:
     """Runs the model over the unit, writes the shard's files and returns its entry."""
-    activations = run_unit(model, collection, points, unit, special)
-    tensors = {f"activations/{site}": value for site, value in activations.items()}
-    tensors |= {
-        f"rows/{name}": torch.from_numpy(column) for name, column in row_columns(unit, special, collection).items()
-    }
-    tensors |= document_tensors(unit)
-    tensor_file, text_file, entry_file = shard_files(folder, unit.index)
-    write_file(tensor_file, lambda temporary: write_tensors(tensors, temporary))
-    write_text(
-        text_file,
-        json.dumps(
-            document_texts(unit, model.tokenizer, collection.keep_text), ensure_ascii=True, separators=(",", ":")
-        )
-        + "\n",
-    )
-    entry = ShardEntry(
-        index=unit.index,
-        rows=len(tensors["rows/document"]),
-        documents=len(unit.documents),
+    content = ShardContent(
+        activations=run_unit(model, collection, points, unit, special),
+        columns=row_columns(unit, special, collection),
+        documents=document_tensors(unit),
+        texts=document_texts(unit, model.tokenizer, collection.keep_text),
         excluded=0 if collection.special == "include" else sum(special) * len(unit.windows),
-        inputs_sha256=made_from(unit, collection),
-        tensors_bytes=tensor_file.stat().st_size,
-        tensors_sha256=file_sha256(tensor_file),
-        text_bytes=text_file.stat().st_size,
-        text_sha256=file_sha256(text_file),
     )
-    write_text(entry_file, json.dumps(config_json(entry), indent=1, sort_keys=True) + "\n")
-    return entry
-
-
-def made_from(unit: Unit, collection: Collection) -> str:
-    """sha256 over the settings and inputs of a shard: shards of equal bytes have it in common."""
-    return fingerprint([config_json(collection), unit.inputs_sha256()])
+    return write_shard(folder, unit.index, collection, content, made_from(unit, collection))
 
 
 def run_unit(
     model: Model, collection: Collection, points: Sequence[Point], unit: Unit, special: tuple[int, int]
 ) -> dict[Site, Tensor]:
-    """Site -> (rows, width) in the store's dtype.
+    """Site -> (rows, width) in the dtype in which the store gives them out.
 
     Raises:
         DataError: NaN, infinite or overflowing values; site, document and position are named.
         InputError: Sites that give different numbers of rows for one input.
     """
-    dtype = storage_dtype(collection.dtype)
+    dtype = reading_dtype(collection.dtype)
     extra = sum(special) if collection.special == "include" else 0
     counts = [window.rows + extra for window in unit.windows]
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

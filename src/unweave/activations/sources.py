@@ -5,7 +5,7 @@ a plain module.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from unweave.activations.datasets_in import HUB, DatasetTexts, named_texts
 from unweave.activations.prepared import Prepared, prepared_windows
 from unweave.activations.shards import rows_of
 from unweave.activations.texts import Text, read_texts
@@ -87,8 +88,12 @@ def open_source(model: Model, inputs: Any, context: int) -> Source:
     Raises:
         InputError: Text for a model without a tokenizer, or no inputs.
     """
+    if isinstance(inputs, str) and inputs.startswith(HUB):
+        inputs = named_texts(inputs)
     if isinstance(inputs, str | Path):
         return _text_source(model, _begun(read_texts(inputs)), context)
+    if isinstance(inputs, Mapping) or hasattr(inputs, "column_names"):
+        inputs = DatasetTexts(dataset=inputs)
     if not isinstance(inputs, Iterable):
         raise InputError(
             f"inputs are a {type(inputs).__name__}: a path, or an iterable of texts, token ids or tensors is needed"

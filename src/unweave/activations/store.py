@@ -1,5 +1,6 @@
 """`ActivationStore`: activations on disk, read by site and row through memory maps, each shard checked the first time
-it is touched.
+it is touched; behind a URL, as ranges of bytes, with what comes whole (texts) checked and the rest compared in size,
+dtype and shape.
 
 Rows stay in document order; readers draw what they need by index. What a row is (document, window, position, token) is
 in `rows`, what the document said in `document(i)`.
@@ -19,18 +20,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unweave.activations.checks import REPAIR, check_fits, check_shard, check_sizes, check_sum
 from unweave.activations.layout import (
     COLUMNS,
+    SHARDS,
     Collection,
     Manifest,
+    Rounding,
     ShardEntry,
     read_json,
     read_manifest,
+    reading_dtype,
     shard_files,
-    storage_dtype,
+    unfinished,
 )
+from unweave.activations.quantised import restored
+from unweave.activations.tensor_file import TensorFile, open_tensors
 from unweave.errors import InputError, StoreError
-from unweave.files import file_sha256
+from unweave.places import Place, Remote, place_of, sizes_in
 from unweave.site import Site, expand_sites, unknown_site
 
 
@@ -65,11 +72,11 @@ class ActivationStore:
         (torch.Size([2, 192]), True)
     """
 
-    path: Path
+    path: Place
     manifest: Manifest
     verify: bool = True
-    """Whether a shard's checksum is compared before its first read."""
-    _files: dict[int, Any] = field(default_factory=dict, repr=False)
+    """Whether a shard's checksum is compared before its first read, where that does not mean to fetch it."""
+    _files: dict[int, TensorFile] = field(default_factory=dict, repr=False)
 
     @property
     def collection(self) -> Collection:
@@ -93,9 +100,23 @@ class ActivationStore:
         """`document, sequence, position, token_id`: what each row is, columns of equal length."""
         parts = [self._shard(shard.index) for shard in self.manifest.shards]
         return {
-            name: np.concatenate([part.get_tensor(f"rows/{name}").numpy() for part in parts] or [np.empty(0, np.int32)])
+            name: np.concatenate([part.whole(f"rows/{name}").numpy() for part in parts] or [np.empty(0, np.int32)])
             for name in COLUMNS
         }
+
+    @property
+    def rounding(self) -> dict[str, Rounding]:
+        """Site -> what keeping eight bits a value cost, over all shards; empty for other dtypes."""
+        found: dict[str, Rounding] = {}
+        for site in self.collection.sites if self.collection.dtype == "uint8" else ():
+            parts = [(shard.rows, shard.rounding[site]) for shard in self.manifest.shards if shard.rounding]
+            rows = max(1, sum(count for count, _ in parts))
+            found[site] = Rounding(
+                largest_error=max(one.largest_error for _, one in parts),
+                bound=max(one.bound for _, one in parts),
+                lost=sum(count * one.lost for count, one in parts) / rows,
+            )
+        return found
 
     @cached_property
     def groups(self) -> np.ndarray:
@@ -129,7 +150,7 @@ class ActivationStore:
             store=self,
             site=name,
             shape=(len(self), self.collection.sites[name]),
-            dtype=storage_dtype(self.collection.dtype),
+            dtype=reading_dtype(self.collection.dtype),
         )
 
     def expand(self, patterns: Any) -> list[Site]:
@@ -163,39 +184,46 @@ class ActivationStore:
         for shard in self.manifest.shards:
             check_shard(self.path, shard)
 
-    def _shard(self, index: int) -> Any:
+    def _shard(self, index: int) -> TensorFile:
         if index not in self._files:
-            from safetensors import SafetensorError, safe_open
-
-            if self.verify:
-                check_shard(self.path, self.manifest.shards[index])
+            shard = self.manifest.shards[index]
+            if self.verify and not isinstance(self.path, Remote):
+                check_shard(self.path, shard)
             file = shard_files(self.path, index)[0]
             try:
-                self._files[index] = safe_open(str(file), framework="pt")
-            except (OSError, SafetensorError) as error:
+                opened = open_tensors(file)
+                check_fits(opened, self.collection, shard)
+            except (OSError, StoreError) as error:
                 raise StoreError(f"{file} cannot be opened ({error}): {REPAIR}") from error
+            self._files[index] = opened
         return self._files[index]
 
     def _documents_of(self, shard: ShardEntry) -> list[StoredDocument]:
-        tensors, texts = self._shard(shard.index), read_json(shard_files(self.path, shard.index)[1])
+        tensors, text = self._shard(shard.index), shard_files(self.path, shard.index)[1]
+        if self.verify and isinstance(self.path, Remote):
+            check_sum(text, shard.text_sha256)
+        texts = read_json(text)
         # copies: what a reader does to them must not reach the next one through the file that stays mapped
-        ids, offsets = (np.array(tensors.get_tensor(f"documents/{name}").numpy()) for name in ("ids", "offsets"))
-        ends = tensors.get_tensor("documents/ends").tolist()
-        strings = texts["tokens"]
+        ids, offsets = (np.array(tensors.whole(f"documents/{name}").numpy()) for name in ("ids", "offsets"))
+        ends = tensors.whole("documents/ends").tolist()
         found = []
-        for record, start, end in zip(texts["documents"], [0, *ends][: len(ends)], ends, strict=True):
-            own = offsets[start:end]
-            found.append(
-                StoredDocument(
-                    index=record["document"],
-                    id=record["id"],
-                    text=record["text"],
-                    ids=ids[start:end],
-                    offsets=None if len(own) and own[0, 0] < 0 else own,
-                    tokens=tuple(strings.get(str(token), "") for token in ids[start:end].tolist()),
-                    group=record.get("group"),
+        try:
+            strings = texts["tokens"]
+            for record, start, end in zip(texts["documents"], [0, *ends][: len(ends)], ends, strict=True):
+                own = offsets[start:end]
+                found.append(
+                    StoredDocument(
+                        index=record["document"],
+                        id=record["id"],
+                        text=record["text"],
+                        ids=ids[start:end],
+                        offsets=None if len(own) and own[0, 0] < 0 else own,
+                        tokens=tuple(strings.get(str(token), "") for token in ids[start:end].tolist()),
+                        group=record.get("group"),
+                    )
                 )
-            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StoreError(f"{text} is damaged or foreign ({error}): {REPAIR}") from error
         return found
 
     def __repr__(self) -> str:
@@ -261,7 +289,8 @@ class Column:
         for first, shard in self._shards():
             low, high = max(start - first, 0), min(stop - first, shard.rows)
             if low < high:
-                parts.append(self.store._shard(shard.index).get_slice(f"activations/{self.site}")[low:high])
+                file = self.store._shard(shard.index)
+                parts.append(self._values(file, file.rows(f"activations/{self.site}", low, high)))
         return torch.cat(parts) if parts else torch.empty(0, self.shape[1], dtype=self.dtype)
 
     def _gather(self, chosen: np.ndarray) -> Tensor:
@@ -269,9 +298,15 @@ class Column:
         for first, shard in self._shards():
             here = (chosen >= first) & (chosen < first + shard.rows)
             if here.any():
-                rows = self.store._shard(shard.index).get_tensor(f"activations/{self.site}")
-                result[torch.from_numpy(here)] = rows[torch.from_numpy(chosen[here] - first)]
+                file = self.store._shard(shard.index)
+                rows = file.gather(f"activations/{self.site}", chosen[here] - first)
+                result[torch.from_numpy(here)] = self._values(file, rows)
         return result
+
+    def _values(self, file: TensorFile, rows: Tensor) -> Tensor:
+        if self.store.collection.dtype != "uint8":
+            return rows
+        return restored(rows, file.kept(f"offset/{self.site}"), file.kept(f"scale/{self.site}"))
 
     def _shards(self) -> Iterator[tuple[int, ShardEntry]]:
         first = 0
@@ -284,13 +319,14 @@ class Column:
         return f"Column({self.site}, {self.shape}, {self.dtype})"
 
 
-def open_store(path: str | Path, *, verify: bool = True) -> ActivationStore:
+def open_store(path: str | Path | Remote, *, verify: bool = True) -> ActivationStore:
     """A finished activation store, for reading.
 
     Args:
-        path: Its directory.
+        path: Its directory, or a URL that fsspec understands (`s3://bucket/store`); rows are then read as ranges.
         verify: Compare each shard's sha256 before it is first read; False compares only sizes, when the store is
-            opened.
+            opened. Behind a URL a shard is not fetched for its checksum, only what is read as a whole has it compared;
+            `store.check()` compares everything.
 
     Raises:
         StoreError: No store, an unfinished one, or a missing, cut or foreign shard.
@@ -302,40 +338,17 @@ def open_store(path: str | Path, *, verify: bool = True) -> ActivationStore:
         >>> len(uw.open_store(out)) == len(made)
         True
     """
-    folder = Path(path)
-    manifest = read_manifest(folder)
-    if not manifest.complete:
-        raise StoreError(
-            f"{folder} is not finished: run the same `unweave collect` (or uw.collect) again, it goes on where it"
-            " stopped"
-        )
+    folder = place_of(path)
+    try:
+        manifest = read_manifest(folder)
+        if not manifest.complete:
+            raise StoreError(unfinished(folder))
+        sizes = sizes_in(folder / SHARDS)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be read ({error.strerror or error}): give a store that can") from error
     for shard in manifest.shards:
-        check_sizes(folder, shard)
+        check_sizes(folder, shard, sizes)
     return ActivationStore(path=folder, manifest=manifest, verify=verify)
-
-
-def check_sizes(folder: Path, shard: ShardEntry) -> None:
-    """Raises `StoreError` if a file of the shard is missing or has another size."""
-    tensors, text, _ = shard_files(folder, shard.index)
-    for file, size in ((tensors, shard.tensors_bytes), (text, shard.text_bytes)):
-        if not file.exists():
-            raise StoreError(f"{file} is missing: {REPAIR}")
-        if file.stat().st_size != size:
-            raise StoreError(
-                f"{file} has {file.stat().st_size} bytes, {size} were written: it is cut or foreign; {REPAIR}"
-            )
-
-
-def check_shard(folder: Path, shard: ShardEntry) -> None:
-    """Raises `StoreError` if a file of the shard is missing or differs from what was written."""
-    check_sizes(folder, shard)
-    tensors, text, _ = shard_files(folder, shard.index)
-    for file, expected in ((tensors, shard.tensors_sha256), (text, shard.text_sha256)):
-        if file_sha256(file) != expected:
-            raise StoreError(f"{file} is damaged or foreign: its checksum does not fit; {REPAIR}")
-
-
-REPAIR = "collect again with the same arguments, which replaces that shard and keeps the others"
 
 
 def _inside(index: int, count: int) -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from unweave.errors import DataError, InputError
+from unweave.places import Place, place_of
 
 SUFFIXES = (".txt", ".jsonl", ".csv")
 
@@ -63,7 +64,7 @@ def _documents(source: Any) -> Iterator[Text]:
     if isinstance(source, str | Path):
         if str(source) == "-":
             return _paragraphs_or_lines(io.StringIO(_standard_input(), newline=None), "standard input")
-        return _from_path(Path(source))
+        return _from_path(place_of(source))
     if not isinstance(source, Iterable):
         raise InputError(f"texts is a {type(source).__name__}: a path or an iterable of texts is needed")
     return (_as_text(item, number) for number, item in enumerate(source))
@@ -99,9 +100,9 @@ def _check_unicode(text: str, where: str) -> None:
         ) from error
 
 
-def _from_path(path: Path) -> Iterator[Text]:
+def _from_path(path: Place) -> Iterator[Text]:
     if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES]
+        files = [file for file in sorted(path.iterdir(), key=str) if file.suffix in SUFFIXES]
         if not files:
             raise InputError(f"{path} has no {', '.join(SUFFIXES)} files: give a file or a directory with some")
         for file in files:
@@ -112,7 +113,7 @@ def _from_path(path: Path) -> Iterator[Text]:
         raise InputError(f"no text file at {path}: give a {', '.join(SUFFIXES)} file or a directory")
 
 
-def _from_file(path: Path) -> Iterator[Text]:
+def _from_file(path: Place) -> Iterator[Text]:
     readers = {".txt": _from_txt, ".jsonl": _from_jsonl, ".csv": _from_csv}
     if path.suffix not in readers:
         raise InputError(f"{path} is no {', '.join(SUFFIXES)} file: rename it, or give the texts as an iterable")
@@ -124,7 +125,7 @@ def _from_file(path: Path) -> Iterator[Text]:
 
 
 @contextmanager
-def _open(path: Path, *, newline: str | None = None) -> Generator[io.TextIOBase, None, None]:
+def _open(path: Place, *, newline: str | None = None) -> Generator[io.TextIOBase, None, None]:
     """The file; what goes wrong while it is read is said of it, not of where its text goes."""
     try:
         with path.open(encoding="utf-8-sig", newline=newline) as stream:
@@ -133,7 +134,7 @@ def _open(path: Path, *, newline: str | None = None) -> Generator[io.TextIOBase,
         raise InputError(f"{path} cannot be read ({error.strerror}): give a text file that can") from error
 
 
-def _whole(path: Path) -> str:
+def _whole(path: Place) -> str:
     try:
         with _open(path) as stream:
             return stream.read()
@@ -142,7 +143,7 @@ def _whole(path: Path) -> str:
             raise _not_utf8(path, stream) from None
 
 
-def _from_txt(path: Path) -> Iterator[Text]:
+def _from_txt(path: Place) -> Iterator[Text]:
     with _open(path) as stream:
         yield from _paragraphs_or_lines(stream, str(path))
 
@@ -181,23 +182,26 @@ def _has_inner_blank_line(stream: io.TextIOBase) -> bool:
     return False
 
 
-def _from_jsonl(path: Path) -> Iterator[Text]:
+def _from_jsonl(path: Place) -> Iterator[Text]:
     with _open(path) as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError as error:
+            except UnicodeDecodeError:
+                raise
+            except (ValueError, RecursionError) as error:
+                told = getattr(error, "msg", str(error))
                 raise InputError(
-                    f"{path} line {number} is not JSON ({error.msg}): one object with a field 'text' a line is needed"
+                    f"{path} line {number} is not JSON ({told}): one object with a field 'text' a line is needed"
                 ) from error
             if not isinstance(record, dict) or not isinstance(record.get("text"), str):
                 raise InputError(f"{path} line {number} has no field 'text' with a string: every line needs one")
             yield _as_text(record, number)
 
 
-def _from_csv(path: Path) -> Iterator[Text]:
+def _from_csv(path: Place) -> Iterator[Text]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     with _open(path, newline="") as stream:
         reader = csv.DictReader(stream)
@@ -209,7 +213,7 @@ def _from_csv(path: Path) -> Iterator[Text]:
             yield _as_text(record, reader.line_num)
 
 
-def _not_utf8(name: str | Path, stream: io.BufferedIOBase) -> InputError:
+def _not_utf8(name: str | Place, stream: io.BufferedIOBase) -> InputError:
     """The error with the byte of the file; a text stream's own error counts from its last chunk."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     read = unfinished = place = 0

@@ -108,6 +108,11 @@ class Unit:
             total.update(repr(told).encode("utf-8", "surrogatepass"))
         return total.hexdigest()
 
+    def span(self) -> str:
+        """First and last document of the shard, for messages."""
+        numbers = [window.document for window in self.windows] or [document.index for document in self.documents]
+        return f"{min(numbers)}..{max(numbers)}"
+
 
 def special_tokens(tokenizer: Any) -> SpecialTokens:
     """What the tokenizer adds before and after a text."""

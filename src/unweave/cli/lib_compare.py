@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,7 +21,7 @@ Runs of one basis with several seeds are averaged; differences from `lib` are pa
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Directories that --out wrote.")],
+    runs: Annotated[list[str], typer.Argument(help="Directories that --out wrote.")],
     json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from unweave.cli.options import Debug, Json, Out, Quiet
+from unweave.cli.options import Debug, Json, Out, Quiet, local, typed
 
 HELP = """Fit the basis of a modular-addition transformer and count the directions and edges that it needs.
 
@@ -25,7 +25,14 @@ needed are those that keep the accuracy within 0.1 points.
 
 def modadd(
     checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="State dict (.pt, .safetensors); zoo:modadd if not given.")
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            parser=typed,
+            callback=local,
+            metavar="<path>",
+            help="State dict (.pt, .safetensors); zoo:modadd if not given.",
+        ),
     ] = None,
     basis: Annotated[str, typer.Option("--basis", help="lib, pca, neuron, random, global.")] = "lib",
     sources: Annotated[int | None, typer.Option("--sources", help="Random sources; exact if not given.")] = None,

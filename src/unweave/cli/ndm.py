@@ -41,7 +41,7 @@ ndm = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=HELP)
 
 
 def fit(
-    store: Annotated[Path, typer.Argument(help="Directory that `unweave collect` wrote.")],
+    store: Annotated[str, typer.Argument(help="Directory or URL that `unweave collect` wrote.")],
     site: Annotated[
         str | None, typer.Option("--site", "-s", help="Site of the store; not needed if there is only one.")
     ] = None,

@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+
+def typed(text: str) -> Any:
+    """A path; a URL stays as it was typed."""
+    return text if "://" in text else Path(text)
+
+
+def local(given: Any) -> Path | None:
+    """The path of what has to be on this machine; a URL is refused in one line."""
+    from unweave.places import local_place
+
+    return None if given is None else local_place(given, "this")
+
 
 Sites = Annotated[
     list[str] | None, typer.Option("--site", "-s", help="Site or pattern, such as 'blocks.*.mlp_act'. Repeatable.")
 ]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Directory to write to.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", parser=typed, callback=local, metavar="<path>", help="Directory to write to."),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Argument(
+        parser=typed,
+        callback=local,
+        metavar="config",
+        help="Configuration (.toml or .json); options given besides it win.",
+        show_default=False,
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else there.")
 ]

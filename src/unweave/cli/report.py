@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from unweave.cli.options import Debug, Json
+from unweave.cli.options import Debug, Json, local, typed
 
 HELP = """Write the report of a run again, from the records in its directory.
 
@@ -18,7 +18,9 @@ HELP = """Write the report of a run again, from the records in its directory.
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Directory that `unweave study` wrote.")],
+    run: Annotated[
+        Path, typer.Argument(parser=typed, callback=local, metavar="RUN", help="Directory that `unweave study` wrote.")
+    ],
     json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unweave.cli.options import Debug, DryRun, Force, Json, Out, Quiet, Sites
+from unweave.cli.options import ConfigFile, Debug, DryRun, Force, Json, Out, Quiet, Sites
 
 if TYPE_CHECKING:
     from unweave.study.config import StudyConfig
@@ -36,10 +36,7 @@ text, labels, sites, ks, rows, seed, ...):
 
 
 def study(
-    config: Annotated[
-        Path | None,
-        typer.Argument(help="Configuration (.toml or .json); options given besides it win.", show_default=False),
-    ] = None,
+    config: ConfigFile = None,
     model: Annotated[
         list[str] | None,
         typer.Option("--model", "-m", help="Model: zoo:docs, minilm, a directory, a Hugging Face name. Repeatable."),

@@ -30,7 +30,7 @@ itself explain. In Python: uw.load("probes/probes"), uw.load("probes/evidence").
 
 
 def sweep(
-    store: Annotated[Path, typer.Argument(help="Directory that `unweave collect` wrote.")],
+    store: Annotated[str, typer.Argument(help="Directory or URL that `unweave collect` wrote.")],
     labels: Annotated[
         str | None, typer.Option("--labels", help="Labels: .jsonl, .csv or .npy; token strings if not given.")
     ] = None,

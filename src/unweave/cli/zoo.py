@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unweave.cli.options import Debug, Json, Quiet
+from unweave.cli.options import Debug, Json, Quiet, local, typed
 
 HELP = """The bundled models: small, trained by this project, with their recipes.
 
@@ -62,7 +62,12 @@ def list_models(json: Json = False, debug: Debug = False) -> None:
 
 def train(
     name: Annotated[str, typer.Argument(help="Name of the model, such as docs.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the new model.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", parser=typed, callback=local, metavar="<path>", help="Directory for the new model."
+        ),
+    ],
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

@@ -177,6 +177,16 @@ def _hooks(edit: Edit, point: Point, passes: _Passes) -> Iterator[torch.utils.ho
         yield point.module.register_forward_hook(after)
 
 
+def edit_value(edit: Edit, value: Tensor, current: Pass) -> Tensor:
+    """The value at the edit's site after the edit, in this pass and outside any model.
+
+    Raises:
+        InputError: The operator changes the shape, or positions do not fit the batch.
+    """
+    heads = value.shape[2] if edit.site.endswith(".attn_z") and value.ndim == 4 else None
+    return _apply(edit, Point(site=Site(edit.site), module=nn.Identity(), side="out", heads=heads), value, current)
+
+
 def _apply(edit: Edit, point: Point, value: Tensor, current: Pass | None) -> Tensor:
     new = _operated(edit, point, value)
     if current is None or (point.path is not None and value.shape[:-1] != current.real.shape):

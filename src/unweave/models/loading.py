@@ -26,6 +26,7 @@ from unweave.models.families import family_of
 from unweave.models.model import Model
 from unweave.models.quiet import quiet_transformers
 from unweave.models.zoo import ALIASES, folder_of, names
+from unweave.places import is_url
 
 DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
     {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -133,6 +134,8 @@ def _folder(text: str) -> str | None:
         return str(folder_of(text.removeprefix("zoo:")))
     if text in PACKAGED:
         return str(packaged_folder(text))
+    if is_url(text):
+        raise InputError(f"{text} is a URL: a model is loaded from this machine, copy its directory here")
     path = Path(text)
     if path.is_dir():
         if not (path / "config.json").exists():

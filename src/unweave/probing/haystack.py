@@ -26,6 +26,7 @@ from unweave.config import config_from
 from unweave.errors import DataError, FingerprintError, InputError
 from unweave.log import SILENT, Progress
 from unweave.models.model import Model
+from unweave.places import local_place
 from unweave.probing.best_site import BestSite
 from unweave.probing.result import ProbeTable
 from unweave.probing.sweep_many import sweep_many
@@ -94,6 +95,7 @@ def run(
         >>> found, found.tables["natural_lang_id"].features()
         (Haystack(1 collections, 2 features, 0 left out), ['en', 'fr'])
     """
+    folder = local_place(out, "a haystack of stores")
     asked = inputs if isinstance(inputs, HaystackInputs) else config_from(HaystackInputs, dict(inputs), source="inputs")
     if model.tokenizer is None or model.family is None:
         raise InputError(f"{model.name} cannot read text: a transformer of a known family with a tokenizer is needed")
@@ -104,7 +106,7 @@ def run(
         if not one.features:
             left_out[one.collection] = "no feature is large enough"
             continue
-        store = collected(model, one, sites, Path(out), progress=progress)
+        store = collected(model, one, sites, folder, progress=progress)
         try:
             tables[one.collection] = sweep_many(
                 store,

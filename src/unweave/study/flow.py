@@ -26,6 +26,7 @@ from unweave.log import SILENT, Progress
 from unweave.models.fingerprints import tokenizer_fingerprint
 from unweave.models.loading import load_model
 from unweave.models.model import Model
+from unweave.places import local_place, place_of
 from unweave.probing.ranking import SELECTORS
 from unweave.report.page import REPORT, write_report
 from unweave.report.record import RUN, ModelEntry, Record, Run, read_record, write_record, write_run
@@ -180,7 +181,8 @@ def run_directory(out: str | Path | None, config: Config, kind: str = "study") -
     Raises:
         InputError: It holds something else.
     """
-    folder = Path(out) if out is not None else Path("unweave-runs") / f"{kind}-{fingerprint(config_json(config))[:8]}"
+    own = f"{kind}-{fingerprint(config_json(config))[:8]}"
+    folder = local_place(out, "a run") if out is not None else Path("unweave-runs") / own
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / RUN).exists())):
         raise InputError(f"{folder} exists and is not a run of a study: choose another directory")
     return folder
@@ -307,7 +309,7 @@ def _used(step: Step, config: StudyConfig) -> dict[str, Any]:
     values = config_json(config)
     used = {name: values[name] for name in step.uses}
     if used.get("labels"):
-        used["labels"] = hashlib.sha256(Path(used["labels"]).read_bytes()).hexdigest()
+        used["labels"] = hashlib.sha256(place_of(used["labels"]).read_bytes()).hexdigest()
     return used
 
 
@@ -322,9 +324,9 @@ def _clear(folder: Path, force: bool) -> None:
 
 
 def _check_files(config: StudyConfig) -> None:
-    if config.text not in (None, "-") and not Path(config.text).exists():
+    if config.text is not None and config.text != "-" and not place_of(config.text).exists():
         raise InputError(f"no text file at {config.text}: give one that exists")
-    if config.labels is not None and not Path(config.labels).is_file():
+    if config.labels is not None and not place_of(config.labels).is_file():
         raise InputError(f"no labels file at {config.labels}: give one that exists")
 
 
