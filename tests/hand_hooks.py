@@ -25,14 +25,18 @@ class Raw:
     """Site -> place; `blocks.L.` stands for the sites of every block."""
     attention_matrix: str
     """The matrix that `attn_z` goes through, inside a block."""
-    down_matrix: str
-    """The matrix that `mlp_act` goes through, inside a block."""
+    down_matrix: str | None
+    """The matrix that `mlp_act` goes through, inside a block; None for experts."""
     second_half: Callable[[Any, Tensor], Tensor]
     """(block, stream between attention and MLP) -> stream after the block, written out."""
     norms: tuple[str, str] | None = None
     """Post-norm families: the norms after the two sums, inside a block."""
     heads: int = 4
     """Number of query heads of the tiny model."""
+    added_norms: tuple[str, str] | None = None
+    """Norms between the two matrices and the stream, inside a block."""
+    is_parallel: bool = False
+    """Whether attention and MLP both read the stream before the block."""
 
 
 RAW: Mapping[str, Raw] = {
@@ -109,8 +113,8 @@ def hand_values(family: str, module: nn.Module, *args: Any, depth: int = 2, **kw
     for factor in {factor for place in places.values() for factor in place.split(" * ")}:
         side, path = factor.split()
 
-        def before(_module, args, kwargs, factor=factor):
-            seen[factor] = _tensor(args or tuple(kwargs.values())).clone()
+        def before(_module, given, named, factor=factor):
+            seen[factor] = _tensor(given or tuple(named.values())).clone()
 
         def after(_module, _args, output, factor=factor):
             seen[factor] = _tensor(output).clone()
@@ -128,6 +132,7 @@ def hand_values(family: str, module: nn.Module, *args: Any, depth: int = 2, **kw
     values = {}
     for site, place in places.items():
         value = torch.stack([seen[factor] for factor in place.split(" * ")]).prod(0)
+        value = value.unflatten(0, args[0].shape) if value.ndim == 2 else value
         values[site] = value.unflatten(-1, (raw.heads, -1)) if site.endswith("attn_z") else value
     return values
 
@@ -145,4 +150,4 @@ def through(matrix: nn.Module, x: Tensor) -> Tensor:
 
 
 def _tensor(found: Any) -> Tensor:
-    return found[0] if isinstance(found, tuple) else found
+    return found[0] if isinstance(found, tuple) else found["logits"] if "logits" in found else found
