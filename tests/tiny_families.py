@@ -25,7 +25,14 @@ GROUPED: Mapping[str, Any] = {
 WIDE_HEADS: Mapping[str, Any] = {**GROUPED, "head_dim": 16}
 GEMMA: Mapping[str, Any] = {**WIDE_HEADS, "query_pre_attn_scalar": 16, "sliding_window": 6, "pad_token_id": 0}
 EXPERTS: Mapping[str, Any] = {**WIDE_HEADS, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
-OPT: Mapping[str, Any] = {**STREAM, "ffn_dim": 48, "dropout": 0.1, "pad_token_id": 0, "bos_token_id": 1}
+OPT: Mapping[str, Any] = {
+    **STREAM,
+    "ffn_dim": 48,
+    "dropout": 0.1,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "tie_word_embeddings": False,
+}
 
 BUILT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "mistral": ("Mistral", {**WIDE_HEADS, "sliding_window": 6}),

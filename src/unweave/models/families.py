@@ -275,7 +275,10 @@ def _opt(*, before: bool, last_norm: bool) -> Family:
         before_head="project_out",
         flattened=frozenset({"mlp_act", "mlp_out", *(("resid_mid", "ln2") if before else ())}),
         applies=lambda config: (
-            (bool(config.do_layer_norm_before), bool(config.do_layer_norm_before and not config._remove_final_layer_norm))
+            (
+                bool(config.do_layer_norm_before),
+                bool(config.do_layer_norm_before and not config._remove_final_layer_norm),
+            )
             == (before, last_norm)
         ),
     )

@@ -197,7 +197,14 @@ def _component_point(module: nn.Module, family: Family, site: Site) -> Point | N
         )
     heads = family.heads(cast(Any, module).config) if site.component == "attn_z" else None
     carry = block if site.component == "resid_mid" and family.norm == "pre" else None
-    return _point(site, block, family.components[site.component], heads=heads, carry=carry, is_flat=site.component in family.flattened)
+    return _point(
+        site,
+        block,
+        family.components[site.component],
+        heads=heads,
+        carry=carry,
+        is_flat=site.component in family.flattened,
+    )
 
 
 def _point(site: Site, owner: nn.Module, place: str, **details: Any) -> Point:
