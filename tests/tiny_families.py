@@ -58,7 +58,7 @@ def build(family: str, *, vocabulary: int, positions: int) -> nn.Module:
 
     prefix, options = BUILT[family]
     config = getattr(transformers, f"{prefix}TextConfig" if prefix == "Gemma3" else f"{prefix}Config")(
-        vocab_size=vocabulary, max_position_embeddings=positions, **options
+        vocab_size=vocabulary, max_position_embeddings=positions, eos_token_id=None, **options
     )
     name = "DistilBertModel" if prefix == "DistilBert" else f"{prefix}ForCausalLM"
     return getattr(transformers, name)(config)
