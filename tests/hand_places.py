@@ -92,7 +92,7 @@ NEOX = Raw(
     },
     attention_matrix="attention.dense",
     down_matrix="mlp.dense_4h_to_h",
-    second_half=lambda block, mid: mid,
+    second_half=lambda _block, mid: mid,
     is_parallel=True,
 )
 OPT = Raw(

@@ -38,7 +38,7 @@ BUILT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "mistral": ("Mistral", {**WIDE_HEADS, "sliding_window": 6}),
     "qwen2": ("Qwen2", GROUPED),
     "qwen3": ("Qwen3", WIDE_HEADS),
-    "gemma2": ("Gemma2", {**GEMMA, "final_logit_softcapping": 3.0}),
+    "gemma2": ("Gemma2", {**GEMMA, "final_logit_softcapping": 0.5}),
     "gemma3": ("Gemma3", {**GEMMA, "layer_types": ["sliding_attention", "full_attention"]}),
     "neox": ("GPTNeoX", {**STREAM, "intermediate_size": 48, "use_parallel_residual": True}),
     "neox-sequential": ("GPTNeoX", {**STREAM, "intermediate_size": 48, "use_parallel_residual": False}),

@@ -141,7 +141,9 @@ class Model:
     @property
     def context(self) -> int | None:
         """Longest sequence the model takes, None where there is no limit."""
-        return None if self.family is None else getattr(self.module.config, "max_position_embeddings", None)
+        if self.family is None:
+            return None
+        return getattr(cast(Any, self.module).config.get_text_config(), "max_position_embeddings", None)
 
     @property
     def has_logits(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from unweave.errors import InputError
+from unweave.errors import InputError, UnknownName
 from unweave.models.families import Family
 from unweave.site import OTHER_COMPONENTS, Site, unknown_site
 
@@ -79,11 +79,22 @@ def unembedding(module: nn.Module) -> Any:
     return None if output is None else output()
 
 
+def unembedding_matrix(module: nn.Module, family: Family) -> Tensor:
+    """(vocabulary, d) from the last site to the logits, before any cap: the product where two matrices lie between."""
+    weight = _weight(unembedding(module)).detach()
+    between = _before_head(module, family)
+    return weight if between is None else weight @ _weight(between).detach()
+
+
+def _before_head(module: nn.Module, family: Family) -> nn.Module | None:
+    return getattr(body_of(module, family), family.before_head, None) if family.before_head else None
+
+
 def logits_from(module: nn.Module, family: Family, x: Tensor) -> Tensor:
     """The logits of what the last norm gives; of the last stream where there is no such norm."""
     if family.head is None:
         raise RuntimeError(f"the family of {family.model_types} has no unembedding")
-    between = getattr(body_of(module, family), family.before_head, None) if family.before_head else None
+    between = _before_head(module, family)
     logits = module.get_submodule(family.head)(x if between is None else between(x))
     cap = family.cap(cast(Any, module).config)
     return logits if cap is None else cap * (logits / cap).tanh()
@@ -217,7 +228,15 @@ def _path_point(module: nn.Module, family: Family | None, site: Site) -> Point:
     try:
         found = module.get_submodule(path)
     except AttributeError:
-        raise unknown_site(site.asked, site_names(module, family)) from None
+        error = unknown_site(site.asked, site_names(module, family))
+        kind = getattr(getattr(module, "config", None), "model_type", None)
+        if family is not None or kind is None:
+            raise error from None
+        raise UnknownName(
+            f"{error}; no adapter row serves models of type {kind!r}, so only module paths are known:"
+            " unweave.models.proposals.proposed_row(model.module) proposes one",
+            suggestions=error.suggestions,
+        ) from None
     return Point(site=site, module=found, side=side, path=path)
 
 
