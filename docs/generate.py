@@ -33,6 +33,7 @@ COMMANDS = (
     ("zoo",),
     ("zoo", "list"),
     ("zoo", "train"),
+    ("doctor",),
 )
 CONFIGS = (
     ("unweave.study.config", "StudyConfig", "`unweave study config.toml`"),

@@ -59,12 +59,16 @@ def stream_continues(capture: Capture, model: uw.Model, ids: Tensor) -> None:
 
 def sums_and_norms(capture: Capture, family: str, model: uw.Model, ids: Tensor) -> None:
     """Law 1: the stream is a sum of what the parts add, or the norm of that sum."""
-    norms = hand_hooks.RAW[family].norms
+    raw = hand_hooks.RAW[family]
     for layer in layers_of(model):
-        names = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
-        found = capture(model, ids, [f"blocks.{layer}.{name}" for name in names])
-        pre, attn, mid, mlp, post = found.values()
-        block = hand_hooks.block_of(family, model.module, layer)
+        parts = ("resid_pre", "attn_out", "mlp_out", "resid_post")
+        found = capture(model, ids, [f"blocks.{layer}.{name}" for name in parts])
+        pre, attn, mlp, post = found.values()
+        if raw.is_parallel:
+            close(post, pre + attn + mlp)
+            continue
+        mid = capture(model, ids, [f"blocks.{layer}.resid_mid"])[f"blocks.{layer}.resid_mid"]
+        block, norms = hand_hooks.block_of(family, model.module, layer), raw.norms
         after_attention, after_mlp = (
             (block.get_submodule(path) for path in norms) if norms else (torch.nn.Identity(), torch.nn.Identity())
         )
@@ -79,12 +83,17 @@ def matrices_connect(capture: Capture, family: str, model: uw.Model, ids: Tensor
     """
     raw = hand_hooks.RAW[family]
     for layer in layers_of(model):
-        names = ("attn_z", "attn_out", "mlp_act", "mlp_out")
-        z, attn, act, mlp = capture(model, ids, [f"blocks.{layer}.{name}" for name in names]).values()
         block = hand_hooks.block_of(family, model.module, layer)
-        with torch.no_grad():
-            close(hand_hooks.through(block.get_submodule(raw.attention_matrix), z.flatten(2)), attn)
-            close(hand_hooks.through(block.get_submodule(raw.down_matrix), act), mlp)
+        after = [block.get_submodule(path) for path in raw.added_norms or ()] or [torch.nn.Identity()] * 2
+        for values, matrix, added, norm in (
+            ("attn_z", raw.attention_matrix, "attn_out", after[0]),
+            ("mlp_act", raw.down_matrix, "mlp_out", after[1]),
+        ):
+            if matrix is None:
+                continue
+            before, out = capture(model, ids, [f"blocks.{layer}.{name}" for name in (values, added)]).values()
+            with torch.no_grad():
+                close(norm(hand_hooks.through(block.get_submodule(matrix), before.flatten(2))), out)
 
 
 def equals_hand_hooks(capture: Capture, family: str, model: uw.Model, ids: Tensor) -> None:

@@ -7,9 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
+import tiny_families
 import unweave as uw
 
 FAMILIES = ("gpt2", "llama", "bert")
+"""Those that most tests run on: every other family differs from one of them in a few places."""
+ALL_FAMILIES = (*FAMILIES, *tiny_families.BUILT)
 VOCABULARY = 97
 
 
@@ -55,7 +58,10 @@ def module_of(family: str, *, seed: int = 0, vocabulary: int = VOCABULARY, posit
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = builders[family]()
+        build = builders.get(family) or (
+            lambda: tiny_families.build(family, vocabulary=vocabulary, positions=positions)
+        )
+        module = build()
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))

@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from unweave.cli.collect import collect
+from unweave.cli.doctor import doctor
 from unweave.cli.lib import lib
 from unweave.cli.ndm import ndm
 from unweave.cli.probe import probe
@@ -56,6 +57,7 @@ app = typer.Typer(
 app.command()(study)
 app.command()(collect)
 app.command()(report)
+app.command()(doctor)
 app.add_typer(probe, name="probe")
 app.add_typer(lib, name="lib")
 app.add_typer(ndm, name="ndm")

@@ -79,12 +79,13 @@ def train(
     from unweave.models.zoo.modules import MODULE_RECIPES, train_module
     from unweave.models.zoo.recipe import RECIPES
     from unweave.models.zoo.recipe import train as train_model
+    from unweave.models.zoo.resuming import STATE
 
     full = ALIASES.get(name, name)
     if full not in RECIPES and full not in MODULE_RECIPES:
         raise unknown_name("zoo model", name, [*ALIASES, *RECIPES, *MODULE_RECIPES])
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty: choose another directory")
+    if out.exists() and any(out.iterdir()) and not (out / STATE).exists():
+        raise InputError(f"{out} is not empty and holds no unfinished training: choose another directory")
     progress = listener(quiet=quiet)
     if full in RECIPES:
         found = train_model(RECIPES[full], out, progress=progress)

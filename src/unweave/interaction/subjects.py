@@ -18,7 +18,7 @@ from unweave.features.affine import AffineFeaturizer
 from unweave.interaction.builders import chain, mlp, modadd
 from unweave.models.modadd import ModularAddition, modadd_pairs, modadd_targets
 from unweave.models.model import Model
-from unweave.models.points import blocks_of, unembedding
+from unweave.models.points import blocks_of, logits_from, unembedding_matrix
 from unweave.models.sections import Section
 from unweave.tensors.linalg import symmetric_eigen
 
@@ -116,7 +116,6 @@ def language_subject(
     layers = [f"{name}.resid_pre", *middle, f"{name}.resid_post", "final_norm"]
     ids = windows_of(model, texts, context + 1, most=2 * windows)
     half = max(int(SHARE * len(ids)), 1)
-    head = unembedding(model.module)
     return Subject(
         name=f"{model.name} block {number}",
         sections=tuple(chain(model, layers)),
@@ -125,7 +124,7 @@ def language_subject(
         targets=ids[half:, 1:],
         score="loss",
         tolerance=0.01,
-        head=lambda rows: head(rows.to(model.dtype)),
+        head=lambda rows: logits_from(model.module, family, rows.to(model.dtype)),
         given={"final_norm": logit_readout(model)},
     )
 
@@ -135,8 +134,13 @@ def logit_readout(model: Model) -> AffineFeaturizer:
 
     Args:
         model: A model with an unembedding.
+
+    Raises:
+        InputError: It has none.
     """
-    weight = unembedding(model.module).weight.detach().double()
+    if model.family is None or not model.has_logits:
+        raise InputError(f"{model.name} has no logits: give a language model with its head")
+    weight = unembedding_matrix(model.module, model.family).double()
     eigen = symmetric_eigen(weight.T @ weight)
     kept = eigen.values[: eigen.rank].sqrt()
     vectors = eigen.vectors[:, : eigen.rank]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from unweave.interaction.forms import ACTIVATIONS, Form, Linear, Norm
 from unweave.interaction.perceptron import Mlp
 from unweave.models.model import Model
-from unweave.models.points import blocks_of, body_of
+from unweave.models.points import blocks_of, body_of, unembedding, unembedding_matrix
 from unweave.models.sections import Section
 
 LARGEST = 2**25
@@ -39,10 +39,21 @@ def form_of(model: Model, section: Section) -> Form | None:
         if end == f"blocks.{site.layer}.resid_post":
             form = _mlp(model, site.layer)
     elif end == "final_norm" and site.component == "resid_post":
-        form = _norm(body_of(model.module).get_submodule(family.others["final_norm"]))
-    elif (start, end) == ("final_norm", "logits") and family.head is not None:
-        form = _linear(model.module.get_submodule(family.head))
+        form = _norm(body_of(model.module, family).get_submodule(family.others["final_norm"]))
+    elif (start, end) == ("final_norm", "logits") and section.kind == "linear":
+        form = _unembedding(model)
     return form if form is not None and _agrees(form, section, model) else None
+
+
+def _unembedding(model: Model) -> Linear | None:
+    """The map to the logits; two matrices as their product."""
+    head = unembedding(model.module)
+    if model.family is None or model.family.before_head is None or head.bias is not None:
+        return _linear(head)
+    weight = unembedding_matrix(model.module, model.family)
+    if weight.numel() > LARGEST:
+        return None
+    return Linear(weight=weight.T.double().contiguous(), bias=torch.zeros(len(weight)).double())
 
 
 def _agrees(form: Form, section: Section, model: Model) -> bool:

@@ -65,12 +65,13 @@ def stream(model: Model, tokens: Any, points: Sequence[Point], sink: Sink) -> No
     if not points:
         raise InputError("no site was asked for: name at least one, model.sites() lists all")
     model.check_ready()
-    watch = _Watch(points, sink, verified=model.state.runs_once)
+    shape = None if model.family is None else tuple(as_tokens(tokens).ids.shape)
+    watch = _Watch(points, sink, verified=model.state.runs_once, tokens=shape)
     with ExitStack() as stack:
         for point in points:
             stack.callback(watch.register(point).remove)
         try:
-            run(model, tokens, body_only=all(_in_body(model.module, point) for point in points))
+            run(model, tokens, body_only=all(_in_body(model, point) for point in points))
         except _Enough:
             return
     missing = [str(point.site) for point in points if point.site not in watch.calls]
@@ -85,7 +86,7 @@ def run(model: Model, tokens: Any, *, body_only: bool = False) -> Any:
         return model.module(tokens.to(model.device) if isinstance(tokens, Tensor) else tokens)
     batch = as_tokens(tokens)
     check_ids(model, batch)
-    target = body_of(model.module) if body_only else model.module
+    target = body_of(model.module, model.family) if body_only else model.module
     return target(**arguments(model, batch), use_cache=False)
 
 
@@ -125,9 +126,12 @@ def check_ids(model: Model, batch: Tokens) -> None:
 class _Watch:
     """The hooks of one pass: which sites have fired, and when the pass may stop."""
 
-    def __init__(self, points: Sequence[Point], sink: Sink, verified: set[Site]) -> None:
+    def __init__(
+        self, points: Sequence[Point], sink: Sink, verified: set[Site], tokens: tuple[int, ...] | None
+    ) -> None:
         """Remembers who asked: a pass of the same modules in another thread is not ours."""
         self.sink = sink
+        self.tokens = tokens
         self.calls: dict[Site, int] = {}
         self.wanted = len(points)
         self.to_the_end = any(point.path is not None and point.site not in verified for point in points)
@@ -161,12 +165,12 @@ class _Watch:
                 f"{point.site} runs more than once in a forward pass: choose a module that runs once, or the input of"
                 " the one after it"
             )
-        self.sink(point.site, value_at(point, found))
+        self.sink(point.site, value_at(point, found, self.tokens))
         if len(self.calls) == self.wanted and not self.to_the_end:
             raise _Enough
 
 
-def _in_body(module: nn.Module, point: Point) -> bool:
+def _in_body(model: Model, point: Point) -> bool:
     if point.needs_head:
         return False
-    return point.path is None or any(point.module is part for part in body_of(module).modules())
+    return point.path is None or any(point.module is part for part in body_of(model.module, model.family).modules())

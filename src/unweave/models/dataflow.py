@@ -15,13 +15,15 @@ at what is given; a component that leads to nothing given is a missing path, and
 | `resid_post` | resid_mid + mlp_out | norm(resid_mid + mlp_out) |
 
 Where attention and MLP are side by side, `ln2` is norm(resid_pre), `resid_post` is resid_pre + attn_out + mlp_out, and
-there is no `resid_mid`.
+there is no `resid_mid`. Where a norm follows the matrix (Gemma), `attn_out` and `mlp_out` are that norm of it. Where an
+MLP consists of experts, there is no `mlp_act`, and `mlp_out` is a function of `ln2`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,7 +31,7 @@ from torch import Tensor, nn
 
 from unweave.errors import InputError
 from unweave.models.families import Family
-from unweave.models.points import blocks_of, body_of, matrix_shape
+from unweave.models.points import blocks_of, body_of, logits_from, matrix_shape
 from unweave.site import Site
 
 Context = Mapping[int, tuple[tuple[Any, ...], dict[str, Any]]]
@@ -41,7 +43,7 @@ class Step:
     """How a component comes from others."""
 
     kind: str
-    """`linear`, `norm`, `mlp`, `attention`: which closed forms hold."""
+    """`linear`, `norm`, `mlp`, `attention`, `generic`: which closed forms hold."""
     parents: tuple[str, ...]
     run: Callable[..., Tensor]
     """(block, layer, context, *parent values) -> value."""
@@ -93,83 +95,97 @@ def attention_modules(module: nn.Module, family: Family) -> list[nn.Module]:
 def _step(module: nn.Module, family: Family, site: Site) -> Step | None:
     """How a site comes from others; None where the blocks begin."""
     if site.layer is None:
-        return _outside(family, f"blocks.{len(blocks_of(module, family)) - 1}.resid_post").get(site)
+        return _outside(module, family).get(site)
     if site.component != "resid_pre":
-        return _inside(family, f"blocks.{site.layer}").get(site.component)
+        block = blocks_of(module, family)[site.layer]
+        return _inside(family, f"blocks.{site.layer}", is_routed=family.is_routed(block)).get(site.component)
     if site.layer == 0:
         return None
     return Step(kind="linear", parents=(f"blocks.{site.layer - 1}.resid_post",), run=lambda _b, _l, _c, x: x)
 
 
-def _outside(family: Family, last: str) -> dict[str, Step]:
-    if "final_norm" not in family.others:
-        return {}
-    norm, head = family.others["final_norm"], family.head
-    steps = {
-        "final_norm": Step(kind="norm", parents=(last,), run=lambda m, _l, _c, x: body_of(m).get_submodule(norm)(x))
-    }
-    if head is not None:
+def _outside(module: Any, family: Family) -> dict[str, Step]:
+    last, norm = f"blocks.{len(blocks_of(module, family)) - 1}.resid_post", family.others.get("final_norm")
+    steps: dict[str, Step] = {}
+    if norm is not None:
+        steps["final_norm"] = Step(
+            kind="norm", parents=(last,), run=lambda m, _l, _c, x: body_of(m, family).get_submodule(norm)(x)
+        )
+    if family.head is not None:
         steps["logits"] = Step(
-            kind="linear", parents=("final_norm",), run=lambda m, _l, _c, x: m.get_submodule(head)(x)
+            kind="linear" if family.cap(module.config) is None else "generic",
+            parents=(last if norm is None else "final_norm",),
+            run=lambda m, _l, _c, x: logits_from(m, family, x),
         )
     return steps
 
 
-def _inside(family: Family, block: str) -> dict[str, Step]:
-    def step(kind: str, run: Callable[..., Tensor], *parents: str) -> Step:
-        return Step(kind=kind, parents=tuple(f"{block}.{parent}" for parent in parents), run=run)
-
+def _inside(family: Family, block: str, *, is_routed: bool) -> dict[str, Step]:
     pre = family.norm == "pre"
     after_sum = "linear" if pre else "norm"
-    steps = {
-        "attn_z": step("attention", _heads(family), "ln1" if pre else "resid_pre"),
-        "attn_out": step("linear", _submodule(family.attention_matrix), "attn_z"),
-        "resid_mid": step(after_sum, _sum(family.attention_norm), "resid_pre", "attn_out"),
-        "mlp_act": step("mlp", lambda b, _l, _c, x: family.neurons(b, x), "ln2" if pre else "resid_mid"),
-        "mlp_out": step("linear", _submodule(family.mlp_matrix), "mlp_act"),
-        "resid_post": step(after_sum, _sum(family.mlp_norm), "resid_mid", "mlp_out"),
+    attention, mlp = (
+        [matrix] if norm is None else [matrix, norm]
+        for matrix, norm in (
+            (family.attention_matrix, family.attention_out_norm),
+            (family.mlp_matrix, family.mlp_out_norm),
+        )
+    )
+    table: dict[str, tuple[str, Callable[..., Tensor], tuple[str, ...]]] = {
+        "attn_z": ("attention", partial(_heads, family), ("ln1" if pre else "resid_pre",)),
+        "attn_out": ("linear" if len(attention) == 1 else "norm", partial(_through, attention), ("attn_z",)),
+        "resid_mid": (after_sum, partial(_summed, family.attention_norm), ("resid_pre", "attn_out")),
+        "mlp_act": ("mlp", partial(_neurons, family), ("ln2" if pre else "resid_mid",)),
+        "mlp_out": ("linear" if len(mlp) == 1 else "norm", partial(_through, mlp), ("mlp_act",)),
+        "resid_post": (after_sum, partial(_summed, family.mlp_norm), ("resid_mid", "mlp_out")),
     }
     if pre:
-        steps["ln1"] = step("norm", _submodule(family.components["ln1"]), "resid_pre")
-        steps["ln2"] = step(
-            "norm", _submodule(family.components["ln2"]), "resid_pre" if family.parallel else "resid_mid"
-        )
+        table["ln1"] = ("norm", partial(_through, [family.components["ln1"]]), ("resid_pre",))
+        read = "resid_pre" if family.parallel else "resid_mid"
+        table["ln2"] = ("norm", partial(_through, [family.components["ln2"]]), (read,))
+    if is_routed:
+        del table["mlp_act"]
+        table["mlp_out"] = ("mlp", partial(_through, [family.components["mlp_out"]]), ("ln2",))
     if family.parallel:
-        del steps["resid_mid"]
-        steps["resid_post"] = step(
-            "linear", lambda _b, _l, _c, stream, one, other: stream + one + other, "resid_pre", "attn_out", "mlp_out"
-        )
-    return steps
+        del table["resid_mid"]
+        table["resid_post"] = ("linear", partial(_summed, None), ("resid_pre", "attn_out", "mlp_out"))
+    return {
+        component: Step(kind=kind, parents=tuple(f"{block}.{parent}" for parent in parents), run=run)
+        for component, (kind, run, parents) in table.items()
+    }
 
 
-def _submodule(path: str) -> Callable[..., Tensor]:
-    return lambda block, _layer, _context, x: block.get_submodule(path)(x)
+def _through(paths: Sequence[str], block: nn.Module, _layer: int, _context: Context, x: Tensor) -> Tensor:
+    """One submodule of the block after the other."""
+    for path in paths:
+        x = block.get_submodule(path)(x)
+    return x
 
 
-def _sum(norm: str | None) -> Callable[..., Tensor]:
-    def run(block: nn.Module, _layer: int, _context: Context, stream: Tensor, added: Tensor) -> Tensor:
-        total = stream + added
-        return total if norm is None else block.get_submodule(norm)(total)
+def _summed(
+    norm: str | None, block: nn.Module, _layer: int, _context: Context, stream: Tensor, *added: Tensor
+) -> Tensor:
+    total = stream
+    for one in added:
+        total = total + one
+    return total if norm is None else block.get_submodule(norm)(total)
 
-    return run
+
+def _neurons(family: Family, block: nn.Module, _layer: int, _context: Context, x: Tensor) -> Tensor:
+    return family.neurons(block, x)
 
 
-def _heads(family: Family) -> Callable[..., Tensor]:
+def _heads(family: Family, block: nn.Module, layer: int, context: Context, x: Tensor) -> Tensor:
     """Attention up to its output matrix: the model's own module, with that matrix replaced by the identity where it
     lies inside.
     """
     inner = family.attention_matrix.removeprefix(family.attention + ".")
-
-    def run(block: nn.Module, layer: int, context: Context, x: Tensor) -> Tensor:
-        attention = block.get_submodule(family.attention)
-        args, kwargs = context[layer]
-        if inner == family.attention_matrix:
-            return attention(x, *args, **kwargs)[0]
-        matrix = attention.get_submodule(inner)
-        width = matrix_shape(matrix)[0]
-        identity = {f"{inner}.weight": torch.eye(width, dtype=x.dtype, device=x.device)}
-        if matrix.bias is not None:
-            identity[f"{inner}.bias"] = torch.zeros(width, dtype=x.dtype, device=x.device)
-        return torch.func.functional_call(attention, identity, (x, *args), kwargs)[0]
-
-    return run
+    attention = block.get_submodule(family.attention)
+    args, kwargs = context[layer]
+    if inner == family.attention_matrix:
+        return attention(x, *args, **kwargs)[0]
+    matrix = attention.get_submodule(inner)
+    width = matrix_shape(matrix)[0]
+    identity = {f"{inner}.weight": torch.eye(width, dtype=x.dtype, device=x.device)}
+    if matrix.bias is not None:
+        identity[f"{inner}.bias"] = torch.zeros(width, dtype=x.dtype, device=x.device)
+    return torch.func.functional_call(attention, identity, (x, *args), kwargs)[0]

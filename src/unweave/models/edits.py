@@ -114,7 +114,9 @@ def edited(model: Model, edits: Any) -> Generator[Model, None, None]:
     with ExitStack() as stack:
         if model.family is not None:
             stack.callback(
-                body_of(model.module).register_forward_pre_hook(passes.before, with_kwargs=True, prepend=True).remove
+                body_of(model.module, model.family)
+                .register_forward_pre_hook(passes.before, with_kwargs=True, prepend=True)
+                .remove
             )
         for edit, point in planned:
             for handle in _hooks(edit, point, passes):
@@ -143,6 +145,11 @@ class _Passes:
         """The pass of this thread, None for plain modules."""
         return getattr(self.local, "current", None)
 
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """(batch, pos) of the pass."""
+        return None if self.current is None else tuple(self.current.real.shape)
+
 
 def _hooks(edit: Edit, point: Point, passes: _Passes) -> Iterator[torch.utils.hooks.RemovableHandle]:
     difference = threading.local()
@@ -161,7 +168,7 @@ def _hooks(edit: Edit, point: Point, passes: _Passes) -> Iterator[torch.utils.ho
             if kwargs is None:  # another thread is just leaving the context: torch gives a removed hook no kwargs
                 return None
             found, key = first_input(args, kwargs)
-            old = value_at(point, found)
+            old = value_at(point, found, passes.shape)
             new = _apply(edit, point, old, passes.current)
             if point.carry is not None:
                 difference.value = new - old
@@ -172,7 +179,8 @@ def _hooks(edit: Edit, point: Point, passes: _Passes) -> Iterator[torch.utils.ho
     else:
 
         def after(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
-            return put_value(point, output, _apply(edit, point, value_at(point, output), passes.current))
+            old = value_at(point, output, passes.shape)
+            return put_value(point, output, _apply(edit, point, old, passes.current))
 
         yield point.module.register_forward_hook(after)
 
@@ -197,6 +205,7 @@ def _apply(edit: Edit, point: Point, value: Tensor, current: Pass | None) -> Ten
             )
         return new
     where = acts_at(current, edit.positions, edit.schedule)[:, -value.shape[1] :]  # a head may see only the last tokens
+    where = where.to(value.device)  # blocks of one model may lie on several devices
     return torch.where(where.reshape(*where.shape, *[1] * (value.ndim - 2)), new, value)
 
 

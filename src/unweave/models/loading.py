@@ -22,7 +22,7 @@ from torch import nn
 from unweave.errors import InputError, StoreError, nearest, unknown_name
 from unweave.files import file_sha256
 from unweave.log import logger
-from unweave.models.families import family_of
+from unweave.models.families import Family, family_of
 from unweave.models.model import Model
 from unweave.models.quiet import quiet_transformers
 from unweave.models.zoo import ALIASES, folder_of, names
@@ -60,7 +60,13 @@ PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
 
 
 def load_model(
-    source: Any, *, tokenizer: Any = None, device: str | None = None, dtype: str | None = None, name: str | None = None
+    source: Any,
+    *,
+    tokenizer: Any = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    name: str | None = None,
+    family: Family | None = None,
 ) -> Model:
     """A `Model` whose activations have names.
 
@@ -74,6 +80,8 @@ def load_model(
         dtype: `float32`, `float16`, `bfloat16`, `float64` or `auto` (as stored); None means `float32`, and for a module
             that is already there: as it is.
         name: What to call it in tables and reports; None takes the last part of the source.
+        family: A row of your own for a transformers model of a family that has none; `unweave doctor --model` proposes
+            one.
 
     Returns:
         The model in evaluation mode. A module given in training mode is switched, which the log says.
@@ -88,14 +96,14 @@ def load_model(
     """
     placed = _device(device)
     if isinstance(source, nn.Module):
-        return _from_module(source, tokenizer, placed, _dtype(dtype), name)
+        return _from_module(source, tokenizer, placed, _dtype(dtype), name, family)
     if not isinstance(source, str | os.PathLike):
         raise InputError(f"source is a {type(source).__name__}: a name, a directory or a module is needed")
     text = os.fspath(source)
     folder = _folder(text)
     module = _bundled_module(text, folder)
     if module is not None:
-        return _from_module(module, tokenizer, placed, _dtype(dtype), name or text)
+        return _from_module(module, tokenizer, placed, _dtype(dtype), name or text, family)
     module = _pretrained(folder or text, dtype=_dtype(dtype or "float32"), asked=text)
     module = module.to(placed or torch.device("cpu")).eval()
     own = folder or text
@@ -104,19 +112,29 @@ def load_model(
         if tokenizer is None
         else _tokenizer(tokenizer, needed=True)
     )
-    return Model(module=module, family=family_of(module), tokenizer=found, name=name or _name(text))
+    return Model(module=module, family=family or family_of(module), tokenizer=found, name=name or _name(text))
 
 
 def _from_module(
-    module: nn.Module, tokenizer: Any, device: torch.device | None, dtype: torch.dtype | None, name: str | None
+    module: nn.Module,
+    tokenizer: Any,
+    device: torch.device | None,
+    dtype: torch.dtype | None,
+    name: str | None,
+    family: Family | None,
 ) -> Model:
     if module.training:
         logger.info("the module was in training mode; it is in evaluation mode now")
         module.eval()
+    if device is not None and len(set(getattr(module, "hf_device_map", {}).values())) > 1:
+        raise InputError(
+            f"the model lies on several devices already (device_map), device={str(device)!r} would move it: leave out"
+            " device="
+        )
     if device is not None or dtype is not None:
         module.to(device=device, dtype=dtype)
     found = _tokenizer(tokenizer, needed=True) if isinstance(tokenizer, str | os.PathLike) else tokenizer
-    return Model(module=module, family=family_of(module), tokenizer=found, name=name or type(module).__name__)
+    return Model(module=module, family=family or family_of(module), tokenizer=found, name=name or type(module).__name__)
 
 
 def _bundled_module(text: str, folder: str | None) -> nn.Module | None:

@@ -76,6 +76,12 @@ class Model:
         """A padded batch of token ids, one row a text; see `unweave.models.tokens.tokenize`."""
         return tokenizing.tokenize(self.tokenizer, texts, side=side)
 
+    def tokenize_chats(self, chats: Any, *, answer_next: bool = True, side: str = "right") -> tokenizing.Tokens:
+        """Conversations as the tokenizer's own template writes them; see `unweave.models.chats.tokenize_chats`."""
+        from unweave.models import chats as chatting
+
+        return chatting.tokenize_chats(self.tokenizer, chats, answer_next=answer_next, side=side)
+
     def capture(self, tokens: Any, sites: Sequence[str] | str, *, device: str | None = "cpu") -> dict[str, Tensor]:
         """Copies of the activations at the sites; see `unweave.models.capture.capture`."""
         return capturing.capture(self, tokens, sites, device=device)
@@ -141,7 +147,9 @@ class Model:
     @property
     def context(self) -> int | None:
         """Longest sequence the model takes, None where there is no limit."""
-        return None if self.family is None else getattr(self.module.config, "max_position_embeddings", None)
+        if self.family is None:
+            return None
+        return getattr(cast(Any, self.module).config.get_text_config(), "max_position_embeddings", None)
 
     @property
     def has_logits(self) -> bool:

@@ -22,7 +22,7 @@ from torch.nn.functional import cosine_similarity
 
 from unweave.errors import InputError
 from unweave.models.model import Model
-from unweave.models.points import blocks_of, unembedding
+from unweave.models.points import blocks_of, find_point, unembedding_matrix
 from unweave.site import Site
 
 
@@ -82,6 +82,7 @@ def neuron_weights(model: Model, site: str) -> NeuronWeights:
     blocks = blocks_of(model.module, family)
     if name.layer >= len(blocks):
         raise InputError(f"{site!r} is outside the model: it has blocks 0..{len(blocks) - 1}")
+    find_point(model.module, family, site)
     block = blocks[name.layer]
     maps = {role: block.get_submodule(path) for role, path in family.mlp_inputs.items()}
     reads = {role: _inputs_first(one).T.contiguous() for role, one in maps.items()}
@@ -109,10 +110,9 @@ def written_tokens(model: Model, write: Float[Tensor, " d"], *, most: int = 10) 
         >>> len(found), found[0][1] >= found[1][1] > 0 > found[2][1]
         (4, True)
     """
-    head = unembedding(model.module) if model.family is not None else None
-    if head is None:
+    if model.family is None or not model.has_logits:
         return ()
-    effects = cast(Tensor, head.weight).detach().float().cpu() @ write
+    effects = unembedding_matrix(model.module, model.family).float().cpu() @ write
     count = min(most, len(effects) // 2)
     order = torch.argsort(effects, descending=True, stable=True)
     chosen = [*order[:count].tolist(), *order[len(order) - count :].tolist()]

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from unweave.errors import InputError
+from unweave.errors import InputError, UnknownName
 from unweave.models.families import Family
 from unweave.site import OTHER_COMPONENTS, Site, unknown_site
 
@@ -39,15 +39,20 @@ class Point:
     """Whether the whole model must run, with its head."""
     path: str | None = None
     """Set for module paths: the module may run more than once in a forward pass, which is checked."""
+    is_flat: bool = False
+    """Whether the value lies there with all tokens of the batch on one axis."""
+    key: str | None = None
+    """Which of the named outputs of a whole model it is."""
 
 
 def site_names(module: nn.Module, family: Family | None) -> list[Site]:
     """All sites by name: the components of every block and around them, or every submodule of a plain module."""
     if family is None:  # a list of modules only holds others: it never runs
         return [Site(name) for name, part in module.named_modules() if name and type(part).forward != nn.Module.forward]
-    depth = len(blocks_of(module, family))
     names = [name for name in ("embed",) if name in family.others]
-    names += [f"blocks.{layer}.{component}" for layer in range(depth) for component in family.components]
+    for layer, block in enumerate(blocks_of(module, family)):
+        missing = {"mlp_act"} if family.is_routed(block) else set[str]()
+        names += [f"blocks.{layer}.{component}" for component in family.components if component not in missing]
     names += [name for name in ("final_norm",) if name in family.others]
     return [Site(name) for name in [*names, *(["logits"] if has_logits(module) else [])]]
 
@@ -57,20 +62,42 @@ def has_logits(module: nn.Module) -> bool:
     return unembedding(module) is not None
 
 
-def body_of(module: nn.Module) -> nn.Module:
-    """The model without its head."""
-    return getattr(module, "base_model", module)
+def body_of(module: nn.Module, family: Family | None = None) -> nn.Module:
+    """The model without its head: what runs in every forward pass."""
+    body = getattr(module, "base_model", module)
+    return body if family is None or family.body is None else body.get_submodule(family.body)
 
 
 def blocks_of(module: nn.Module, family: Family) -> list[nn.Module]:
     """The blocks of a transformer, first to last."""
-    return list(cast(nn.ModuleList, body_of(module).get_submodule(family.blocks)))
+    return list(cast(nn.ModuleList, body_of(module, family).get_submodule(family.blocks)))
 
 
 def unembedding(module: nn.Module) -> Any:
     """The matrix that gives the logits, None for a model without one."""
     output = getattr(module, "get_output_embeddings", None)
     return None if output is None else output()
+
+
+def unembedding_matrix(module: nn.Module, family: Family) -> Tensor:
+    """(vocabulary, d) from the last site to the logits, before any cap: the product where two matrices lie between."""
+    weight = _weight(unembedding(module)).detach()
+    between = _before_head(module, family)
+    return weight if between is None else weight @ _weight(between).detach()
+
+
+def _before_head(module: nn.Module, family: Family) -> nn.Module | None:
+    return getattr(body_of(module, family), family.before_head, None) if family.before_head else None
+
+
+def logits_from(module: nn.Module, family: Family, x: Tensor) -> Tensor:
+    """The logits of what the last norm gives; of the last stream where there is no such norm."""
+    if family.head is None:
+        raise RuntimeError(f"the family of {family.model_types} has no unembedding")
+    between = _before_head(module, family)
+    logits = module.get_submodule(family.head)(x if between is None else between(x))
+    cap = family.cap(cast(Any, module).config)
+    return logits if cap is None else cap * (logits / cap).tanh()
 
 
 def find_point(module: nn.Module, family: Family | None, name: str) -> Point:
@@ -89,19 +116,25 @@ def find_point(module: nn.Module, family: Family | None, name: str) -> Point:
     return _path_point(module, family, site)
 
 
-def value_at(point: Point, found: Any) -> Tensor:
-    """The tensor of the site from what the module takes or gives: the first of a tuple, heads split."""
-    tensor = found[0] if isinstance(found, tuple | list) else found
+def value_at(point: Point, found: Any, tokens: tuple[int, ...] | None = None) -> Tensor:
+    """The tensor of the site from what the module takes or gives: the first of a tuple, heads split, and tokens on the
+    two axes (batch, pos) that the pass has.
+    """
+    tensor = found[0] if isinstance(found, tuple | list) else found if point.key is None else found[point.key]
     if not isinstance(tensor, Tensor):
         raise InputError(f"{point.site} holds a {type(tensor).__name__}, not a tensor: choose a module inside it")
+    if point.is_flat and tokens is not None:
+        tensor = tensor.unflatten(0, tokens)
     return tensor.unflatten(-1, (point.heads, -1)) if point.heads else tensor
 
 
 def put_value(point: Point, found: Any, value: Tensor) -> Any:
     """What the module takes or gives, with the tensor of the site replaced."""
-    flat = value.flatten(-2) if point.heads else value
+    flat = value.flatten(-2) if point.heads else value.flatten(0, 1) if point.is_flat else value
     if isinstance(found, tuple):
         return (flat, *found[1:])
+    if point.key is not None:
+        return type(found)(**{**found, point.key: flat})
     return [flat, *found[1:]] if isinstance(found, list) else flat
 
 
@@ -132,7 +165,7 @@ def width_of(module: nn.Module, family: Family | None, name: str) -> int:
         return matrix_shape(block.get_submodule(family.attention_matrix))[0]
     if component == "mlp_act":
         return matrix_shape(block.get_submodule(family.mlp_matrix))[0]
-    return matrix_shape(block.get_submodule(family.mlp_matrix))[1]
+    return matrix_shape(block.get_submodule(family.attention_matrix))[1]
 
 
 def matrix_shape(matrix: nn.Module) -> tuple[int, int]:
@@ -157,18 +190,32 @@ def _refuse_other_meaning(family: Family, site: Site) -> None:
 
 
 def _component_point(module: nn.Module, family: Family, site: Site) -> Point | None:
-    body = body_of(module)
+    body = body_of(module, family)
     if site == "logits" and has_logits(module):
-        return Point(site=site, module=unembedding(module), side="out", needs_head=True)
+        capped = family.cap(cast(Any, module).config) is not None
+        head, key = (module, "logits") if capped else (unembedding(module), None)
+        return Point(site=site, module=head, side="out", needs_head=True, key=key)
     if site in OTHER_COMPONENTS and site in family.others:
         return _point(site, body, family.others[site])
     blocks = blocks_of(module, family)
     if site.layer is None or site.layer >= len(blocks) or site.component not in family.components:
         return None
     block = blocks[site.layer]
+    if site.component == "mlp_act" and family.is_routed(block):
+        raise InputError(
+            f"{site} does not exist: the MLP of that block sends each token to a few experts, so there are no neurons"
+            f" that all tokens have; blocks.{site.layer}.mlp_out is the sum of what the experts write"
+        )
     heads = family.heads(cast(Any, module).config) if site.component == "attn_z" else None
     carry = block if site.component == "resid_mid" and family.norm == "pre" else None
-    return _point(site, block, family.components[site.component], heads=heads, carry=carry)
+    return _point(
+        site,
+        block,
+        family.components[site.component],
+        heads=heads,
+        carry=carry,
+        is_flat=site.component in family.flattened,
+    )
 
 
 def _point(site: Site, owner: nn.Module, place: str, **details: Any) -> Point:
@@ -181,7 +228,15 @@ def _path_point(module: nn.Module, family: Family | None, site: Site) -> Point:
     try:
         found = module.get_submodule(path)
     except AttributeError:
-        raise unknown_site(site.asked, site_names(module, family)) from None
+        error = unknown_site(site.asked, site_names(module, family))
+        kind = getattr(getattr(module, "config", None), "model_type", None)
+        if family is not None or kind is None:
+            raise error from None
+        raise UnknownName(
+            f"{error}; no adapter row serves models of type {kind!r}, so only module paths are known:"
+            " unweave.models.proposals.proposed_row(model.module) proposes one",
+            suggestions=error.suggestions,
+        ) from None
     return Point(site=site, module=found, side=side, path=path)
 
 

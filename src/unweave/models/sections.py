@@ -9,9 +9,10 @@ hook is involved.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from unweave.models.model import Model
 
 Function = Callable[[Tensor, Any], Tensor]
+TOLERANCES: Mapping[torch.dtype, float] = MappingProxyType(
+    {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+)
+"""Relative difference that counts as rounding, by precision."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,14 +106,15 @@ class Section:
         value there.
 
         Raises:
-            UnweaveError: Above 1e-4 in float32, 1e-9 in float64: the section is not the model.
+            UnweaveError: Above 1e-4 in float32, 1e-9 in float64, 1e-2 in float16, 5e-2 in bfloat16: the section is not
+                the model.
         """
         with torch.no_grad():
             x, context = self.inputs(tokens)
             expected = _kept(self.outputs(tokens), self.positions)
             got = self(x, context)
         difference = float((got - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
-        tolerance = 1e-9 if torch.float64 is x.dtype is expected.dtype else 1e-4
+        tolerance = max(TOLERANCES[x.dtype], TOLERANCES[expected.dtype])
         if not difference <= tolerance:
             start = ", ".join(self.site_in)
             raise UnweaveError(
@@ -247,7 +253,8 @@ def _kind(kinds: set[str]) -> str:
 
 def _side_by_side(model: Model, tokens: Any, sites: tuple[Site, ...]) -> Tensor:
     found = capture(model, tokens, sites, device=None)
-    values = [found[site] for site in sites]
+    first = found[sites[0]].device
+    values = [found[site].to(first) for site in sites]  # blocks of one model may lie on several devices
     return torch.cat(
         [value.flatten(2) if value.ndim > 3 and model.family is not None else value for value in values], dim=-1
     )

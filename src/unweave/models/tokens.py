@@ -133,7 +133,15 @@ def tokenize(tokenizer: Any, texts: Sequence[str] | str, *, side: str = "right")
     given = [texts] if isinstance(texts, str) else list(texts)
     if not given or not all(isinstance(text, str) for text in given):
         raise InputError("tokenize needs one text or a list of texts, at least one")
-    encoded = encode_all(tokenizer, given, special_tokens=True)
+    return batch_of(tokenizer, given, encode_all(tokenizer, given, special_tokens=True), side=side)
+
+
+def batch_of(tokenizer: Any, given: Sequence[str], encoded: Sequence[Encoded], *, side: str) -> Tokens:
+    """A padded batch of texts that are encoded already.
+
+    Raises:
+        DataError: A text without any token.
+    """
     empty = [number for number, row in enumerate(encoded) if not row.ids]
     if empty:
         raise DataError(f"text {empty[0]} has no tokens ({given[empty[0]][:20]!r}): drop empty texts first")

@@ -20,10 +20,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unweave.errors import unknown_name
+from unweave.files import write_text
 from unweave.log import SILENT, Progress
 from unweave.models.modadd import ModularAddition, modadd_from, modadd_pairs, modadd_targets
+from unweave.models.zoo.resuming import Training, set_rate
 
 WEIGHTS = "model.safetensors"
+KEPT = 20
+"""How often during a training its state is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +91,12 @@ def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def train_module(name: str, out: Path, *, progress: Progress = SILENT) -> dict[str, Any]:
-    """Trains a module by its recipe, writes weights and `zoo.json` into `out`, and returns its facts.
+    """Trains a module by its recipe, writes weights and `zoo.json` into `out`, and returns its facts; a training that
+    was cut short goes on from its last twentieth.
 
     Raises:
         UnknownName: There is no such recipe.
+        InputError: `out` keeps the state of another training.
     """
     if name not in MODULE_RECIPES:
         raise unknown_name("zoo model", name, MODULE_RECIPES)
@@ -98,7 +104,8 @@ def train_module(name: str, out: Path, *, progress: Progress = SILENT) -> dict[s
     train = _train_modadd if name == "modadd" else _train_digits
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        module = train(recipe, progress).half().float()
+        module, training = train(recipe, out, progress)
+    module = module.half().float()
     facts = {
         "name": name,
         "recipe": {**asdict(recipe), "sizes": list(recipe.sizes)},
@@ -107,23 +114,24 @@ def train_module(name: str, out: Path, *, progress: Progress = SILENT) -> dict[s
     }
     out.mkdir(parents=True, exist_ok=True)
     save_file({key: value.half().contiguous() for key, value in module.state_dict().items()}, out / WEIGHTS)
-    (out / "zoo.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(out / "zoo.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
+    training.finish()
     return facts
 
 
-def _train_modadd(recipe: ModuleRecipe, progress: Progress) -> nn.Module:
+def _train_modadd(recipe: ModuleRecipe, out: Path, progress: Progress) -> tuple[nn.Module, Training]:
     model = ModularAddition(*recipe.sizes)
     tokens, _ = modadd_pairs(model.modulus)
     targets = modadd_targets(tokens, model.modulus)
-    _descend(model, lambda: _mean_loss(fast_logits(model, tokens), targets), recipe, progress)
-    return model.eval()
+    training = _descend(model, lambda: _mean_loss(fast_logits(model, tokens), targets), recipe, out, progress)
+    return model.eval(), training
 
 
-def _train_digits(recipe: ModuleRecipe, progress: Progress) -> nn.Module:
+def _train_digits(recipe: ModuleRecipe, out: Path, progress: Progress) -> tuple[nn.Module, Training]:
     module = perceptron(recipe.sizes)
     images, labels, _, _ = digits()
-    _descend(module, lambda: _mean_loss(module(images), labels), recipe, progress)
-    return module.eval()
+    training = _descend(module, lambda: _mean_loss(module(images), labels), recipe, out, progress)
+    return module.eval(), training
 
 
 def fast_logits(model: ModularAddition, tokens: Int[Tensor, "batch three"]) -> Float[Tensor, "batch vocabulary"]:
@@ -145,22 +153,29 @@ def _mean_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return nn.functional.cross_entropy(outputs, targets)
 
 
-def _descend(module: nn.Module, loss: Callable[[], Tensor], recipe: ModuleRecipe, progress: Progress) -> None:
+def _descend(
+    module: nn.Module, loss: Callable[[], Tensor], recipe: ModuleRecipe, out: Path, progress: Progress
+) -> Training:
     """Full-batch AdamW; the rate rises over ten steps and falls to zero over the last tenth."""
     optimiser = torch.optim.AdamW(
         module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
     )
     end = max(recipe.epochs // 10, 1)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / 10, 1.0, (recipe.epochs - step) / end)
+    training = Training(
+        module=module, optimiser=optimiser, generators={}, folder=out, purpose={"recipe": asdict(recipe)}
     )
+    done, _ = training.resume()
     with progress.task(f"train {recipe.name}", recipe.epochs, "step") as advance:
-        for _ in range(recipe.epochs):
+        advance(done)
+        for step in range(done, recipe.epochs):
+            set_rate(optimiser, recipe.learning_rate * min((step + 1) / 10, 1.0, (recipe.epochs - step) / end))
             optimiser.zero_grad()
             loss().backward()
             optimiser.step()
-            schedule.step()
             advance(1)
+            if (step + 1) % max(recipe.epochs // KEPT, 1) == 0:
+                training.save(step + 1, step + 1)
+    return training
 
 
 def _modadd_facts(model: ModularAddition) -> dict[str, Any]:

@@ -17,9 +17,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from unweave.artifact import fingerprint
+from unweave.files import write_text
 from unweave.log import SILENT, Progress
 from unweave.models.quiet import quiet_transformers
 from unweave.models.zoo import corpus, kneser_ney
+from unweave.models.zoo.resuming import Training, set_rate
 from unweave.models.zoo.tokenizer import train_tokenizer
 
 if TYPE_CHECKING:
@@ -48,13 +51,24 @@ class Recipe:
     seed: int = 0
 
 
-RECIPES = {"docs-s": Recipe(name="docs-s", width=192, depth=6, heads=6, key_value_heads=3, mlp_width=512)}
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(name="docs-xs", width=96, depth=4, heads=3, key_value_heads=3, mlp_width=256),
+        Recipe(name="docs-s", width=192, depth=6, heads=6, key_value_heads=3, mlp_width=512),
+        Recipe(name="docs-m", width=288, depth=8, heads=9, key_value_heads=3, mlp_width=768),
+    )
+}
 
 
 def train(recipe: Recipe, out: Path, *, progress: Progress = SILENT) -> dict[str, Any]:
     """Trains the model, writes weights, tokenizer and `zoo.json` into `out`, and returns the facts of `zoo.json`.
 
-    Held-out documents are touched once, at the end; nothing is chosen on them.
+    A training that was cut short goes on from its last finished epoch. Held-out documents are touched once, at the end;
+    nothing is chosen on them.
+
+    Raises:
+        InputError: `out` keeps the state of another training.
     """
     import torch
 
@@ -70,7 +84,7 @@ def train(recipe: Recipe, out: Path, *, progress: Progress = SILENT) -> dict[str
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = build(recipe, tokenizer)
-        fit(model, training_ids, recipe, start=start, progress=progress)
+        training_state = fit(model, training_ids, recipe, start=start, folder=out, progress=progress)
     model = model.half().float()
     facts = {
         "name": recipe.name,
@@ -89,7 +103,8 @@ def train(recipe: Recipe, out: Path, *, progress: Progress = SILENT) -> dict[str
     with quiet_transformers():
         model.half().save_pretrained(out)
     tokenizer.save_pretrained(out)
-    (out / "zoo.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(out / "zoo.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
+    training_state.finish()
     return facts
 
 
@@ -119,10 +134,12 @@ def fit(
     recipe: Recipe,
     *,
     start: int,
+    folder: Path | None = None,
     progress: Progress = SILENT,
-) -> None:
+) -> Training:
     """AdamW with warm-up and cosine decay on next-token cross entropy; the model is changed in place and left in
-    evaluation mode.
+    evaluation mode. With a folder, the state of every finished epoch is kept there, and one that is there already is
+    taken up.
     """
     import torch
 
@@ -132,25 +149,39 @@ def fit(
     )
     total = steps_an_epoch * recipe.epochs
     optimiser = torch.optim.AdamW(_decay_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / 200, 0.5 * (1.02 + math.cos(math.pi * step / total)))
+    training = Training(
+        module=model,
+        optimiser=optimiser,
+        generators={"of windows": generator, "of dropout": torch.default_generator},
+        folder=folder,
+        purpose={"recipe": asdict(recipe), "tokens": fingerprint([list(document) for document in documents])},
     )
+    epochs, step = training.resume()
     handles = _dropout_hooks(model, recipe.dropout)
     model.train()
     with progress.task(f"train {recipe.name}", total, "step") as advance:
-        for _ in range(recipe.epochs):
+        advance(step)
+        for epoch in range(epochs, recipe.epochs):
             windows = _windows(documents, recipe.context, start, generator)
             for first in range(0, len(windows), recipe.batch):
+                set_rate(optimiser, recipe.learning_rate * _share(step, total))
                 loss = _mean_loss(model, windows[first : first + recipe.batch])
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimiser.step()
-                schedule.step()
+                step += 1
                 advance(1)
+            training.save(epoch + 1, step)
     model.eval()
     for handle in handles:
         handle.remove()
+    return training
+
+
+def _share(step: int, total: int) -> float:
+    """Of the highest learning rate: 200 steps up, then a cosine down to a hundredth."""
+    return min((step + 1) / 200, 0.5 * (1.02 + math.cos(math.pi * step / total)))
 
 
 def token_losses(model: LlamaForCausalLM, document: Sequence[int], *, context: int, start: int) -> list[float]:
