@@ -36,6 +36,7 @@ _WHERE = {
     "probing": "",
     "interaction": "",
     "ndm": "",
+    "superposition": "",
     "evals": "",
     "features": "",
 }
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from unweave import interaction as interaction
     from unweave import ndm as ndm
     from unweave import probing as probing
+    from unweave import superposition as superposition
     from unweave.activations.collect import collect as collect
     from unweave.activations.labels import read_labels as read_labels
     from unweave.activations.store import ActivationStore as ActivationStore
