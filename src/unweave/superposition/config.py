@@ -87,3 +87,24 @@ class TrainConfig(Config):
         if self.loss == "bce" and self.activation == "relu":
             raise ValueError("bce on logits belongs to activation='sigmoid' (or 'linear'): a ReLU has no logits")
         return self
+
+
+class SmallConfig(Config):
+    """Training of many small models together."""
+
+    activation: Literal["relu", "linear"] = "relu"
+    """What follows the sums."""
+    steps: Annotated[int, Field(ge=1)] = 3_000
+    """Of AdamW."""
+    lr: Annotated[float, Field(gt=0)] = 0.01
+    """Rate at the start."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How it falls."""
+    decay_bias: bool = True
+    """Whether the bias decays too."""
+    clip: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest norm of a model's gradient."""
+    l2: Annotated[float, Field(ge=0)] = 0.0
+    """Strength of `l2 norm(W)^2`."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Of everything."""
