@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from unweave.superposition.bags import Bags
 from unweave.superposition.moments import BagMoments, moments_of
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """Rows of features with names, parts and groups."""
 

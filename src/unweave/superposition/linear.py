@@ -23,7 +23,7 @@ from jaxtyping import Float
 
 from unweave.errors import InputError, unknown_name
 from unweave.superposition.autoencoder import Autoencoder
-from unweave.superposition.dataset import Dataset, as_dataset
+from unweave.superposition.dataset import as_dataset
 
 KINDS = ("tied", "untied")
 RELATIVE_GAP = 1e-6
@@ -154,7 +154,7 @@ def spectrum(
             raise InputError(f"importance has shape {given.shape}: {words} positive numbers are needed, one a word")
         scale = np.sqrt(given)
         matrix = matrix * np.outer(scale, scale)
-    values, vectors = _eigen(matrix, data, split, words if width is None else min(width + 1, words))
+    values, vectors = _eigen(matrix, words if width is None else min(width + 1, words))
     floor = ROUNDING * words * float(values[0]) if len(values) else 0.0
     return Spectrum(
         values=np.where(values > floor, values, 0.0), vectors=vectors, mean=moments.mean, centred=bias,
@@ -163,8 +163,8 @@ def spectrum(
     )  # fmt: skip
 
 
-def _eigen(matrix: np.ndarray, data: Dataset, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Largest eigenpairs, signs fixed; of the rows' Gram matrix would be cheaper only far below V windows."""
+def _eigen(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Largest eigenpairs, signs fixed."""
     from scipy.linalg import eigh
 
     words = len(matrix)

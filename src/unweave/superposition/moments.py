@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ EXACT = 2**24
 """Whole numbers up to here are exact in float32."""
 
 
+@runtime_checkable
 class Rows(Protocol):
     """What gives rows by number."""
 

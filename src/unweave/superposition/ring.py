@@ -160,12 +160,12 @@ def angle_order(plane: Any) -> np.ndarray:
     return np.argsort(np.arctan2(plane[:, 1], plane[:, 0]), kind="stable")
 
 
-def same_cycle(first: Sequence[int], second: Sequence[int]) -> bool:
+def same_cycle(first: Any, second: Any) -> bool:
     """Whether two orders are one up to where they start and which way they go round.
 
     Example:
         >>> same_cycle([2, 3, 0, 1], [0, 3, 2, 1]), same_cycle([0, 2, 1, 3], [0, 1, 2, 3])
-        (False, False)
+        (True, False)
     """
     one, two = list(first), list(second)
     return any(

@@ -34,7 +34,7 @@ class Batch:
     rows: Int[Tensor, " z"]
     by_column: tuple[Tensor, Tensor, Tensor] | None
     """Rows of each active word: (rows, begins, words)."""
-    dense: Float[Tensor, "b v"] | None
+    dense: Float[Tensor, "q v"] | None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -1,7 +1,7 @@
 """Words of a text and lists of words: what counts as one, which are left out, and groups that have a known shape.
 
-A word is a maximal run of letters of any alphabet, or a whole number from 0 to 100 written with digits. English function
-words are left out of bags unless asked for.
+A word is a maximal run of letters of any alphabet, or a whole number from 0 to 100 written with digits. English
+function words are left out of bags unless asked for.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from types import MappingProxyType
 
 DIGITS = frozenset("0123456789")
 NUMBERS = frozenset(map(str, range(101)))
-STOP = frozenset(
-    """
-    a about above across after afterwards again against all almost along already also although always am among an and
-    another any anybody anyone anything anywhere are aren around as at away back be became because become becomes been
-    before behind being below beside besides between beyond both but by came can cannot could couldn did didn do does
-    doesn doing don done down during each either else enough even ever every everybody everyone everything everywhere
-    except few for from further had hadn has hasn have haven having he hence her here hers herself him himself his how
-    however i if in indeed instead into is isn it its itself just least less ll many may me might mine more moreover
-    most much must mustn my myself namely neither never nevertheless no nobody none nor not nothing now nowhere of off
-    often on once one only onto or other others otherwise ought our ours ourselves out over own per perhaps quite
-    rather re really s same shall shan she should shouldn since so some somebody somehow someone something sometimes
-    somewhere still such t than that the their theirs them themselves then there therefore these they this those though
-    through throughout thus to together too toward towards under until up upon us ve very via was wasn we well were
-    weren what whatever when whenever where whereas wherever whether which while who whoever whole whom whose why will
-    with within without won would wouldn yes yet you your yours yourself yourselves
-    """.split()
-) - {"may", "one"}  # a month, and a number word: both are members of groups below
-"""English function words in lower case."""
+_STOP = """
+a about above across after afterwards again against all almost along already also although always am among an
+and another any anybody anyone anything anywhere are aren around as at away back be became because become
+becomes been before behind being below beside besides between beyond both but by came can cannot could couldn
+did didn do does doesn doing don done down during each either else enough even ever every everybody everyone
+everything everywhere except few for from further had hadn has hasn have haven having he hence her here hers
+herself him himself his how however i if in indeed instead into is isn it its itself just least less ll many
+me might mine more moreover most much must mustn my myself namely neither never nevertheless no nobody none
+nor not nothing now nowhere of off often on once only onto or other others otherwise ought our ours ourselves
+out over own per perhaps quite rather re really s same shall shan she should shouldn since so some somebody
+somehow someone something sometimes somewhere still such t than that the their theirs them themselves then
+there therefore these they this those though through throughout thus to together too toward towards under
+until up upon us ve very via was wasn we well were weren what whatever when whenever where whereas wherever
+whether which while who whoever whole whom whose why will with within without won would wouldn yes yet you
+your yours yourself yourselves
+"""
+STOP = frozenset(_STOP.split())
+"""English function words in lower case; not the month, nor the number words, which are in groups below."""
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = (

@@ -35,7 +35,7 @@ class World:
     kind: str
     x: Float[np.ndarray, "n d"]
     """What a model sees: presence of features, or the activations of a model that is handed over."""
-    latent: Float[np.ndarray, "n k"] | None
+    latent: Float[np.ndarray, "n l"] | None
     """What made each row: its place, or the presence of every feature."""
     features: Float[np.ndarray, "f k"]
     """True geometry: where each feature lies, or what each writes."""
