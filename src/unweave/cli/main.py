@@ -20,6 +20,7 @@ from unweave.cli.ndm import ndm
 from unweave.cli.probe import probe
 from unweave.cli.report import report
 from unweave.cli.study import study
+from unweave.cli.superpose import superpose
 from unweave.cli.zoo import zoo
 from unweave.errors import Interrupted, UnweaveError
 
@@ -59,6 +60,7 @@ app.command()(report)
 app.add_typer(probe, name="probe")
 app.add_typer(lib, name="lib")
 app.add_typer(ndm, name="ndm")
+app.add_typer(superpose, name="superpose")
 app.add_typer(zoo, name="zoo")
 
 

@@ -74,7 +74,7 @@ class TrainConfig(Config):
     schedule: Literal["cosine", "constant"] = "cosine"
     """`cosine` falls to 0, a step at a time."""
     epochs: Annotated[int, Field(ge=0)] | None = None
-    """Times that the training windows are gone through; None is 10, or what makes 1,000 steps."""
+    """Times that the training windows are gone through; None is 10, or what makes 600 steps."""
     batch: Annotated[int, Field(ge=1)] = 512
     """Windows a step."""
     clip: Annotated[float, Field(gt=0)] | None = None

@@ -212,6 +212,11 @@ def _is_path(text: str) -> bool:
         return False
 
 
+def texts_of(path: Path) -> list[Any]:
+    """The texts of one file or directory."""
+    return list(_from_path(path))
+
+
 def _from_path(path: Path) -> Iterator[str]:
     """A .txt file is one text with its lines; other files and directories are read as `unweave.read_texts` does."""
     if path.is_dir():

@@ -27,7 +27,7 @@ from unweave.superposition.dataset import Dataset, as_dataset
 from unweave.superposition.scores import errors_of, rank_of
 from unweave.superposition.step import Batch, Gradients, bag_batch, gradients, row_batch
 
-FEWEST_STEPS, SMALL_RUN = 1_000, 5_000
+FEWEST_STEPS, SMALL_RUN = 600, 5_000
 ENTRIES = 10
 """Entries of a history."""
 SEEN = 2_000
@@ -88,7 +88,7 @@ def train(
         optimizer: `adamw`, `adam` or `sgd`.
         lr: Learning rate at the start; None is 5e-4, or 2e-3 for fewer than 5,000 steps.
         schedule: `cosine`, to 0 by the step, or `constant`.
-        epochs: Times through the training windows, in a new order each; None is 10, or what makes 1,000 steps.
+        epochs: Times through the training windows, in a new order each; None is 10, or what makes 600 steps.
         batch: Windows a step.
         decay_bias: Whether the bias decays too, as in the published recipe.
         clip: Largest norm of the gradient.
