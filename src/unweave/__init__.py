@@ -37,6 +37,7 @@ _WHERE = {
     "probing": "",
     "interaction": "",
     "ndm": "",
+    "superposition": "",
     "evals": "",
     "features": "",
 }
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from unweave import interaction as interaction
     from unweave import ndm as ndm
     from unweave import probing as probing
+    from unweave import superposition as superposition
     from unweave.activations.collect import collect as collect
     from unweave.activations.importing import import_rows as import_rows
     from unweave.activations.labels import read_labels as read_labels

@@ -178,6 +178,14 @@ MADE_BY_VERBS = {
     "uw.interaction.perceptron_subject": "measure_subject", "uw.interaction.top_inputs": "label",
     "uw.interaction.write_graphml": "graph_json", "uw.interaction.write_json": "graph_json",
     "uw.interaction.BasisRun": "measure", "uw.interaction.Subject": "modadd_subject",
+    "uw.superposition.Autoencoder": "closed_form", "uw.superposition.Bags": "bags",
+    "uw.superposition.Clusters": "clusters", "uw.superposition.Geometry": "geometry",
+    "uw.superposition.Grid": "train_grid", "uw.superposition.Matrix": "explain",
+    "uw.superposition.PcaDistance": "pca_distance", "uw.superposition.Ring": "ring",
+    "uw.superposition.Spectrum": "spectrum", "uw.superposition.ValueCoding": "map_experiment",
+    "uw.superposition.Waterfall": "explain", "uw.superposition.World": "world",
+    "uw.superposition.shuffle_contexts": "geometry", "uw.superposition.topics": "clusters",
+    "uw.superposition.off_diagonal": "pca_distance",
     "uw.evals.Effects": "effects_of", "uw.evals.PlainRun": "plain_run", "uw.load": "save",
 }  # fmt: skip
 """Exported names without an example of their own -> whose example shows them."""

@@ -15,6 +15,8 @@ COMMANDS = {
     "probe": ("probe",), "probe sweep": ("probe", "sweep"), "probe haystack": ("probe", "haystack"),
     "lib": ("lib",), "lib fit": ("lib", "fit"), "lib compare": ("lib", "compare"), "lib modadd": ("lib", "modadd"),
     "ndm": ("ndm",), "ndm fit": ("ndm", "fit"), "ndm toy": ("ndm", "toy"),
+    "superpose": ("superpose",), "superpose text": ("superpose", "text"),
+    "superpose synthetic": ("superpose", "synthetic"),
     "zoo list": ("zoo", "list"), "zoo train": ("zoo", "train"),
 }  # fmt: skip
 

@@ -21,6 +21,7 @@ from unweave.cli.ndm import ndm
 from unweave.cli.probe import probe
 from unweave.cli.report import report
 from unweave.cli.study import study
+from unweave.cli.superpose import superpose
 from unweave.cli.zoo import zoo
 from unweave.errors import Interrupted, UnweaveError
 
@@ -61,6 +62,7 @@ app.command()(doctor)
 app.add_typer(probe, name="probe")
 app.add_typer(lib, name="lib")
 app.add_typer(ndm, name="ndm")
+app.add_typer(superpose, name="superpose")
 app.add_typer(zoo, name="zoo")
 
 

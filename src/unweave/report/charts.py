@@ -1,4 +1,4 @@
-"""The six kinds of figures, each from columns of plain values to a Vega-Lite specification.
+"""The kinds of figures (those of places are in `maps`), each from columns of plain values to a Vega-Lite specification.
 
 | kind | needs | may have |
 |---|---|---|
@@ -19,11 +19,10 @@ from typing import Any
 import altair as alt
 
 from unweave.errors import InputError
+from unweave.report.maps import points, space, steps
+from unweave.report.palette import GREY, PALETTE
 from unweave.report.record import Figure
 
-PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555"]
-"""Okabe and Ito's colours, told apart with any kind of colour vision."""
-GREY = "#767676"
 ROWS = alt.NamedData(name="rows")
 """Stands for the data while a chart is put together: altair copies what it is given at every step."""
 LOOKS: Mapping[str, Any] = MappingProxyType(
@@ -52,6 +51,9 @@ NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "bars": ("label", "value"),
         "histogram": ("left", "right", "value", "series"),
         "graph": ("what", "x", "y", "x2", "y2", "value", "module", "label"),
+        "points": ("x", "y", "label", "series"),
+        "space": ("x", "y", "z", "label", "series"),
+        "steps": ("label", "start", "end", "value"),
     }
 )
 
@@ -271,7 +273,17 @@ def _graph(figure: Figure) -> Any:
 
 
 DRAW: Mapping[str, Callable[[Figure], Any]] = MappingProxyType(
-    {"curves": _curves, "heatmap": _heatmap, "forest": _forest, "bars": _bars, "histogram": _histogram, "graph": _graph}
+    {
+        "curves": _curves,
+        "heatmap": _heatmap,
+        "forest": _forest,
+        "bars": _bars,
+        "histogram": _histogram,
+        "graph": _graph,
+        "points": points,
+        "space": space,
+        "steps": steps,
+    }  # fmt: skip
 )
 """Kind -> what draws it."""
 

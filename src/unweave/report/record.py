@@ -23,7 +23,7 @@ Value = float | int | str | bool | None
 class Figure(Config):
     """Data of one figure, a column a name, and what the axes say."""
 
-    kind: Literal["curves", "heatmap", "forest", "bars", "histogram", "graph"]
+    kind: Literal["curves", "heatmap", "forest", "bars", "histogram", "graph", "points", "space", "steps"]
     title: str
     caption: str
     """What is seen, on what sample, and what it does not show."""

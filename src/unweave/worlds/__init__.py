@@ -1,5 +1,7 @@
 """Data whose truth is known: generators that plant what a method is to find."""
 
+from unweave.worlds.correlated import World as World
+from unweave.worlds.correlated import world as world
 from unweave.worlds.exclusive import ExclusiveWorld as ExclusiveWorld
 from unweave.worlds.exclusive import ToyModel as ToyModel
 from unweave.worlds.exclusive import energy_purity as energy_purity

@@ -1,0 +1,284 @@
+"""The superposition lab on a text, from bags to a report: models of every width, decay and seed beside the closed form,
+every word's scores, rings and clusters against their nulls, and how much decay matters.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unweave.artifact import fingerprint, save
+from unweave.config import Config, config_json
+from unweave.errors import DataError
+from unweave.log import SILENT, Progress
+from unweave.report.page import REPORT, write_report
+from unweave.report.record import ModelEntry, Run, write_record, write_run, write_whole
+from unweave.study.flow import run_directory, versions
+from unweave.study.superposition_config import TextLabConfig
+from unweave.study.superposition_record import text_found
+from unweave.study.work import Found
+from unweave.superposition.autoencoder import Autoencoder
+from unweave.superposition.bags import Bags, bags
+from unweave.superposition.clusters import clusters, topics
+from unweave.superposition.geometry import Geometry, geometry
+from unweave.superposition.grid import Grid, slope, train_grid
+from unweave.superposition.reading import document_texts
+from unweave.superposition.ring import Ring, columns_of, data_ring_vectors, ring
+from unweave.superposition.structure import off_diagonal, pca_distance
+from unweave.superposition.waterfall import better_than_alone
+from unweave.superposition.words import GROUPS
+from unweave.tensors.estimate import Estimate
+
+STEP = "superposition"
+FEWEST = 4
+"""Words of a group that are looked at together."""
+SCORES = ("norm2", "projector", "excess_mse", "lift_excess", "better", "ring", "purity_excess")
+"""Scores whose slopes over decay and width are taken; fixed before anything is measured."""
+TOPICS = 12
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scored:
+    """One model with its scores."""
+
+    model: Autoencoder
+    geometry: Geometry
+    scores: dict[str, float]
+    rings: dict[str, Ring]
+
+    @property
+    def name(self) -> str:
+        """As figures call it."""
+        return "closed form" if self.model.seed is None else f"decay {self.model.decay:g}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TextLab:
+    """What a run gives."""
+
+    bags: Bags
+    grid: Grid
+    scored: tuple[Scored, ...]
+    """The closed form of every width, then the trained models."""
+    data_rings: dict[str, Ring]
+    clusters: tuple[dict[str, Any], ...]
+    """Scores of clusters, of the first trained model and what it is compared with."""
+    slopes: dict[str, dict[str, Estimate]]
+    """Dial -> score -> slope."""
+    config: TextLabConfig
+    seconds: float
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values for programs."""
+        bound = {model.width: self.grid.spectrum.bound(model.width) for model in self.grid.models}
+        return {
+            "models": [
+                {
+                    "kind": one.name if one.model.seed is None else "trained", "width": one.model.width,
+                    "activation": one.model.activation, "decay": one.model.decay, "l2": one.model.l2,
+                    "seed": one.model.seed, "train_mse": one.model.train_mse, "mse": one.geometry.mse,
+                    "mean_mse": one.geometry.mean_mse, "r2": one.geometry.r2, "bound": bound[one.model.width],
+                    "norm2": one.model.norm2, "regimes": one.geometry.counts(), "scores": one.scores,
+                }
+                for one in self.scored
+            ],
+            "vocab": list(self.bags.vocab), "n_windows": self.bags.n_windows, "split": self.scored[0].geometry.split,
+            "documents": len(np.unique(self.bags.segment_document)), "facts": dict(self.bags.facts),
+            "clusters": list(self.clusters),
+            "slopes": {dial: {name: _plain(one) for name, one in found.items()} for dial, found in self.slopes.items()},
+            "warnings": list(self.bags.warnings), "cpu_seconds": round(self.seconds, 3),
+        }  # fmt: skip
+
+
+def text_lab(texts: Any, config: TextLabConfig, progress: Progress = SILENT) -> TextLab:
+    """Bags of a text, models of them, and all scores.
+
+    Args:
+        texts: What `uw.superposition.bags` takes.
+        config: Widths, decays, seeds and settings.
+        progress: Who is told how far it is.
+
+    Raises:
+        InputError: No text, or settings out of range.
+        DataError: No word is left.
+    """
+    start = time.process_time()
+    found = bags(
+        texts, vocab=config.vocab, window=config.window, documents=config.documents, min_chars=config.min_chars,
+        force=config.force or None, profile=config.profile, seed=config.seed,
+    )  # fmt: skip
+    progress.note(f"{found!r}")
+    options = {"activation": config.activation, "l2": config.l2, "lr": config.lr, "epochs": config.epochs}
+    grid = train_grid(
+        found, config.widths, config.decays, config.seeds, batch=config.batch, resample=len(config.seeds) > 1,
+        progress=progress, **options,
+    )  # fmt: skip
+    labels = topics(found, TOPICS, seed=config.seed)
+    closed = [grid.spectrum.model(min(width, len(found.vocab)), config.l2) for width in dict.fromkeys(config.widths)]
+    scored = tuple(_scored(one, found, grid, labels, config.seed) for one in (*closed, *grid.models))
+    data_rings = {}
+    for name, group in GROUPS.items():
+        vectors, words = data_ring_vectors(found, group)
+        kept = _ring(vectors, words, config.seed)
+        if kept is not None:
+            data_rings[name] = kept
+    rows = [
+        {"seed": one.model.seed, "decay": one.model.decay, "width": one.model.width, **one.scores}
+        for one in scored if one.model.seed is not None
+    ]  # fmt: skip
+    slopes = {
+        dial: {name: slope(rows, name, dial, beside=beside) for name in SCORES if any(row[name] == row[name] for row in rows)}
+        for dial, beside, values in (("decay", "width", config.decays), ("width", "decay", config.widths))
+        if len(set(values)) > 1
+    }  # fmt: skip
+    try:
+        compared = clusters(grid.models[0], labels, rows=found, found=grid.spectrum, draws=50, seed=config.seed).table()
+    except DataError:
+        compared = []
+    return TextLab(
+        bags=found, grid=grid, scored=scored, data_rings=data_rings, clusters=tuple(compared), slopes=slopes,
+        config=config, seconds=time.process_time() - start,
+    )  # fmt: skip
+
+
+def _scored(model: Autoencoder, found: Bags, grid: Grid, labels: dict[str, str], seed: int) -> Scored:
+    table = geometry(model, found, seed=seed)
+    away = pca_distance(model, grid.spectrum)
+    lift, null = table.columns["lift"], table.columns["lift_null"]
+    excess = lift - null
+    known = np.isfinite(excess)
+    rings = {}
+    for name, group in GROUPS.items():
+        kept = _ring(*columns_of(model, group), seed)
+        if kept is not None:
+            rings[name] = kept
+    try:
+        near = clusters(model, labels, found=grid.spectrum, draws=0, seed=seed).excess
+    except DataError:
+        near = float("nan")
+    months = [found.index[word] for word in GROUPS["months"] if word in found.index]
+    scores = {
+        "norm2": model.norm2, "projector": away.projector, "angle": away.angle_mean, "excess_mse": away.excess_mse,
+        "lift": float(np.nanmean(lift)) if known.any() else float("nan"),
+        "lift_excess": float(excess[known].mean()) if known.any() else float("nan"),
+        "better": better_than_alone(model, found), "purity_excess": near,
+        "ring": rings["months"].value - rings["months"].null_mean if "months" in rings else float("nan"),
+        "months_off_diagonal": off_diagonal(model, months) if len(months) >= FEWEST else float("nan"),
+    } | {f"ring {name}": one.value for name, one in rings.items()}  # fmt: skip
+    return Scored(model=model, geometry=table, scores=scores, rings=rings)
+
+
+def _ring(vectors: Any, words: list[str], seed: int) -> Ring | None:
+    if len(words) < FEWEST:
+        return None
+    try:
+        return ring(vectors, words, seed=seed, draws=999)
+    except DataError:
+        return None
+
+
+def plan_text(texts: Any, config: TextLabConfig) -> dict[str, Any]:
+    """Characters, units, windows and an estimate of the CPU-seconds, without training."""
+    size = units = windows = 0
+    for text in document_texts(texts, config.documents):
+        lines = sum(bool(line.strip()) for line in text.split("\n"))
+        size, units = size + len(text), units + lines
+        windows += max(1, lines - config.window + 1) if lines else 0
+    rounds = max(1, -(-windows // config.batch))
+    steps = rounds * (config.epochs or max(10, -(-600 // rounds)))
+    flops = 6.0 * config.batch * config.vocab * sum(config.widths) * len(config.decays) * len(config.seeds)
+    return {
+        "characters": size, "units": units, "windows": windows, "steps": steps,
+        "bytes": 12 * size // 10 + 4 * config.vocab**2 + 12 * config.vocab * sum(config.widths) * len(config.decays),
+        "seconds": round(size / 8e6 + steps * flops / 4e10 + (config.vocab / 1000) ** 3 * 0.5 + 2, 1),
+    }  # fmt: skip
+
+
+def write_text_lab(lab: TextLab, folder: Path, command: str) -> Path:
+    """Models, tables as CSV and a report, in a run directory; gives the path of the report.
+
+    Args:
+        lab: What was found.
+        folder: The directory.
+        command: How it was started, for the report.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    found = text_found(lab)
+    place = folder / "models" / "text"
+    for number, one in enumerate(lab.scored):
+        save(one.model, place / "trained" / f"{number}-{one.name.replace(' ', '-')}-width-{one.model.width}")
+    save(lab.bags, place / "bags")
+    write_table(
+        folder / "models.csv",
+        [
+            {k: v for k, v in row.items() if k not in ("regimes", "scores")} | row["scores"]
+            for row in lab.facts()["models"]
+        ],
+    )  # noqa: E501
+    for number, one in enumerate(lab.scored):
+        write_table(folder / f"words-{number}.csv", one.geometry.table())
+    return write_lab(folder, found, "text", repr(lab.bags), lab.config, command)
+
+
+def write_lab(folder: Path, found: Found, name: str, described: str, config: Config, command: str) -> Path:
+    """The record of one lab and its page.
+
+    Args:
+        folder: The run directory.
+        found: What is shown.
+        name: Of the text or world.
+        described: What it is, in a line.
+        config: What was asked.
+        command: How it was started.
+    """
+    key = fingerprint(config_json(config) | {"of": described})
+    entry = ModelEntry(
+        name=name, folder=f"models/{name}", description=described, fingerprint=key, text=described, plan=described,
+        steps=(STEP,),
+    )  # fmt: skip
+    run = Run(
+        command=command, config=config_json(config), versions=versions(), models=(entry,), status="complete",
+        planned=("Superposition",),
+    )  # fmt: skip
+    (folder / entry.folder / STEP).mkdir(parents=True, exist_ok=True)
+    write_record(folder / entry.folder / STEP, found.record(STEP, name, "How words share space", key))
+    write_run(folder, run)
+    write_report(folder)
+    return folder / REPORT
+
+
+def lab_directory(out: Path | None, config: Config) -> Path:
+    """The directory of a run, made if it is not there."""
+    folder = run_directory(out, config, kind="superpose")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_table(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows as CSV."""
+    stream = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(stream, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(file, stream.getvalue())
+
+
+def _plain(one: Estimate) -> dict[str, Any]:
+    return {
+        "value": one.value,
+        "low": one.low,
+        "high": one.high,
+        "n": one.n,
+        "n_groups": one.n_groups,
+        "p_value": one.p_value,
+    }

@@ -1,0 +1,237 @@
+"""Whether words of one kind lie together, beyond what plain counts of the data would give.
+
+Three scores: how many of a word's nearest neighbours have its label, silhouette, and mutual information of k-means
+clusters with labels. Beside each stands chance (shuffled labels) and the same score on principal components, on PPMI
+vectors and on frequency alone: only what is above those belongs to the model.
+
+| code | paper | shape | meaning, unit | where |
+|---|---|---|---|---|
+| `purity` | kNN purity | scalar | mean share of the k nearest by cosine with the same label | specs/superposition.md, 5.9 |
+| `pmi` | PPMI | (V, V) | `max(0, log(p_ij / (p_i p_j)))` | Levy and Goldberg 2014 |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from unweave.errors import DataError, InputError
+from unweave.superposition.autoencoder import Autoencoder
+from unweave.superposition.dataset import Dataset, as_dataset
+from unweave.superposition.linear import Spectrum
+
+NEIGHBOURS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterScore:
+    """Scores of one set of vectors."""
+
+    vectors: str
+    """`model`, `pca`, `ppmi` or `frequency`."""
+    purity: float
+    purity_null: float
+    purity_p: float
+    silhouette: float
+    silhouette_p: float
+    nmi: float
+    nmi_null: float
+    n: int
+    """Words with a label."""
+    classes: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Clusters:
+    """Scores of a model and of what it is compared with."""
+
+    scores: tuple[ClusterScore, ...]
+
+    def table(self) -> list[dict[str, Any]]:
+        """A set of vectors each, the model first."""
+        return [dict(vars(one)) for one in self.scores]
+
+    @property
+    def excess(self) -> float:
+        """Purity of the model above the best of the others."""
+        return self.scores[0].purity - max((one.purity for one in self.scores[1:]), default=0.0)
+
+    def __repr__(self) -> str:
+        """Purity of each."""
+        return "Clusters(" + ", ".join(f"{one.vectors} {one.purity:.3f}" for one in self.scores) + ")"
+
+
+def clusters(
+    model: Autoencoder | Any,
+    labels: Mapping[str, str] | Sequence[Any],
+    *,
+    rows: Any = None,
+    found: Spectrum | None = None,
+    neighbours: int = NEIGHBOURS,
+    draws: int = 200,
+    seed: int = 0,
+) -> Clusters:
+    """Whether words with one label lie together.
+
+    Args:
+        model: A model, or vectors (c, k), a row a word.
+        labels: Word -> label; for vectors one label a row.
+        rows: Bags of the model, for the comparison with PPMI vectors and frequencies.
+        found: Their spectrum, for the comparison with principal components.
+        neighbours: Neighbours k of the purity.
+        draws: Shuffles of the labels.
+        seed: Of shuffles and k-means.
+
+    Raises:
+        DataError: Fewer than two labels with two words.
+        InputError: Labels that do not fit the vectors.
+
+    Example:
+        >>> vectors = np.repeat(np.eye(3), 4, axis=0) + 0.01 * np.random.default_rng(0).normal(size=(12, 3))
+        >>> clusters(vectors, list("aaaabbbbcccc"), neighbours=3).scores[0].purity
+        1.0
+    """
+    if isinstance(model, Autoencoder):
+        if not isinstance(labels, Mapping):
+            raise InputError("labels of a model are a mapping from words to labels")
+        columns = [place for place, word in enumerate(model.vocab) if word in labels]
+        names = [labels[model.vocab[place]] for place in columns]
+        sets = {"model": model.weight[:, columns].T.astype(np.float64)}
+        if found is not None:
+            sets["pca"] = (found.projector(model.width) * np.sqrt(found.values[: model.width]))[columns]
+        if rows is not None:
+            data = as_dataset(rows)
+            sets["ppmi"] = ppmi_vectors(data, model.width)[columns]
+            sets["frequency"] = np.log(data.moments("train").mean[columns, None] + 1e-9)
+    else:
+        sets = {"model": np.asarray(model, dtype=np.float64)}
+        names = [str(one) for one in labels]
+        if len(names) != len(sets["model"]):
+            raise InputError(f"{len(names)} labels for {len(sets['model'])} vectors: one a row is needed")
+    kinds, code = np.unique(names, return_inverse=True)
+    if len(kinds) < 2 or (np.bincount(code) >= 2).sum() < 2:
+        raise DataError(f"{len(names)} words of {len(kinds)} labels: two labels with two words or more are needed")
+    scores = [_score(name, vectors, code, neighbours, draws, seed) for name, vectors in sets.items()]
+    return Clusters(scores=tuple(scores))
+
+
+def _score(
+    name: str, vectors: np.ndarray, code: Int[np.ndarray, " c"], neighbours: int, draws: int, seed: int
+) -> ClusterScore:
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import normalized_mutual_info_score
+
+    rng = np.random.default_rng([19, seed])
+    unit = _unit(vectors) if vectors.shape[1] > 1 else vectors
+    gap = 1 - unit @ unit.T if vectors.shape[1] > 1 else np.abs(vectors - vectors.T)
+    gap = np.maximum(gap, 0.0)
+    np.fill_diagonal(gap, np.inf)
+    nearest = np.argsort(gap, axis=1, kind="stable")[:, : min(neighbours, len(code) - 1)]
+    np.fill_diagonal(gap, 0.0)
+    shuffled = [rng.permutation(code) for _ in range(draws)]
+    purity = [float((one[nearest] == one[:, None]).mean()) for one in (code, *shuffled)]
+    outline = [_silhouette(gap, one) for one in (code, *shuffled)]
+    count = int(code.max()) + 1
+    grouped = KMeans(count, n_init=4, random_state=seed).fit_predict(unit)
+    told = [float(normalized_mutual_info_score(one, grouped)) for one in (code, *shuffled[:20])]
+    return ClusterScore(
+        vectors=name, purity=purity[0], purity_null=float(np.mean(purity[1:])) if draws else float("nan"),
+        purity_p=_p(purity), silhouette=outline[0], silhouette_p=_p(outline), nmi=told[0],
+        nmi_null=float(np.mean(told[1:])) if draws else float("nan"), n=len(code), classes=count,
+    )  # fmt: skip
+
+
+def _p(values: list[float]) -> float:
+    return float((1 + sum(one >= values[0] for one in values[1:])) / len(values))
+
+
+def _silhouette(gap: np.ndarray, code: np.ndarray) -> float:
+    """Mean silhouette from distances; a word alone in its class has 0."""
+    member = np.eye(int(code.max()) + 1)[code]
+    sizes = member.sum(0)
+    sums = gap @ member
+    own = sums[np.arange(len(code)), code] / np.maximum(sizes[code] - 1, 1)
+    other = np.where(member > 0, np.inf, sums / np.maximum(sizes, 1)).min(1)
+    widest = np.maximum(own, other)
+    score = np.divide(other - own, widest, out=np.zeros_like(own), where=widest > 0)
+    return float(np.where(sizes[code] > 1, score, 0.0).mean())
+
+
+def ppmi_vectors(data: Dataset, width: int) -> Float[np.ndarray, "v k"]:
+    """Vectors of words from counts alone: the largest singular vectors of positive pointwise mutual information.
+
+    Args:
+        data: Bags.
+        width: Dimensions.
+    """
+    from scipy.sparse.linalg import eigsh
+
+    moments = data.moments("train")
+    expected = np.outer(moments.mean, moments.mean)
+    joint = moments.products / moments.n
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pmi = np.where(joint > 0, np.maximum(np.log(joint / expected), 0), 0.0)
+    np.fill_diagonal(pmi, 0.0)
+    count = min(width, len(pmi) - 1)
+    values, vectors = eigsh(pmi, k=count, v0=np.ones(len(pmi)))
+    return vectors * np.sqrt(np.abs(values))
+
+
+def topics(data: Dataset, count: int = 12, *, split: str = "test", seed: int = 0) -> dict[str, str]:
+    """Labels of words from other windows than a model saw: k-means of which windows they occur in together.
+
+    Args:
+        data: Bags.
+        count: Topics.
+        split: Windows they are taken from; all where there are none.
+        seed: Of k-means.
+    """
+    from sklearn.cluster import KMeans
+
+    indices = data.split(split)
+    indices = indices if len(indices) else data.split("all")
+    moments = data.moments(split if len(data.split(split)) else "all")
+    there = np.flatnonzero((moments.mean > 0) & (moments.mean < 1))
+    spread = np.sqrt(np.diag(moments.covariance)[there])
+    correlation = moments.covariance[np.ix_(there, there)] / np.outer(spread, spread)
+    values, vectors = np.linalg.eigh(correlation)
+    kept = vectors[:, -min(count, len(there)) :] * np.sqrt(np.maximum(values[-min(count, len(there)) :], 0))
+    code = KMeans(min(count, len(there)), n_init=4, random_state=seed).fit_predict(_unit(kept))
+    return {data.vocab[place]: f"topic {number}" for place, number in zip(there.tolist(), code.tolist(), strict=True)}
+
+
+def word_clusters(
+    model: Autoencoder, count: int = 12, *, weights: Any = None, seed: int = 0
+) -> tuple[Int[np.ndarray, " v"], list[str]]:
+    """(cluster of every word, a name for every cluster): k-means by cosine; a cluster is named by its words of largest
+    frequency times closeness to its middle.
+
+    Args:
+        model: A fitted model.
+        count: Clusters.
+        weights: Frequency of each word, for the names.
+        seed: Of k-means.
+    """
+    from sklearn.cluster import KMeans
+
+    unit = _unit(model.weight.T.astype(np.float64))
+    count = max(1, min(count, len(unit)))
+    grouped = KMeans(count, n_init=4, random_state=seed).fit_predict(unit)
+    frequency = np.ones(len(unit)) if weights is None else np.sqrt(np.asarray(weights, dtype=np.float64))
+    names = []
+    for number in range(count):
+        members = np.flatnonzero(grouped == number)
+        middle = unit[members].mean(0)
+        middle = middle / max(float(np.linalg.norm(middle)), 1e-12)
+        weighed = frequency[members] * np.maximum(unit[members] @ middle, 0)
+        names.append(", ".join(model.vocab[members[place]] for place in np.argsort(-weighed, kind="stable")[:3]))
+    return grouped, names
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
