@@ -57,6 +57,8 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "readout": "unweave.features.direction:Readout",
         "eraser": "unweave.features.eraser:Eraser",
         "labelled_moments": "unweave.directions.labelled:LabelledMoments",
+        "contrast_probe": "unweave.directions.consistency:ContrastProbe",
+        "nonnegative_featurizer": "unweave.features.nonnegative:NonNegativeFeaturizer",
         "bundle": "unweave.features.bundle:Bundle",
         "feature_graph": "unweave.features.graph:FeatureGraph",
         "edge_block": "unweave.features.graph:EdgeBlock",

@@ -118,8 +118,8 @@ def test_erasers_say_what_is_wrong():
         LEACE(X, np.zeros(20, dtype=int))
     with pytest.raises(InputError, match="X has 20 rows but y has shape \\(3,\\)"):
         LEACE(X, [0, 1, 0])
-    with pytest.raises(InputError, match="shrinkage is 1: a share from 0 to below 1"):
-        LEACE(X, Y, shrinkage=1)
+    with pytest.raises(InputError, match=r"shrinkage is 1\.0: a share from 0 to below 1"):
+        LEACE(X, Y, shrinkage=1.0)
     with pytest.raises(InputError, match="y has the label 1, which is not among the classes"):
         uw.directions.labelled_moments(X, Y, classes=(0, 2))
     one, two = uw.directions.labelled_moments(X, Y), uw.directions.labelled_moments(X[:, :2], Y)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unweave.errors import DataError, InputError
 from unweave.features.featurizer import Provenance, Sites, as_sites
+from unweave.log import logger
 from unweave.tensors.arrays import as_matrix, check_finite, computing_dtype
 from unweave.tensors.labels import binary_labels
 
@@ -23,9 +24,13 @@ class Source:
     model: str | None = None
     """Fingerprint."""
 
-    def provenance(self, method: str, rows: int, *, seed: int | None = None) -> Provenance:
-        """What the result carries."""
-        return Provenance(method=method, model=self.model, rows=rows, seed=seed)
+    def provenance(
+        self, method: str, rows: int, *, seed: int | None = None, warnings: tuple[str, ...] = ()
+    ) -> Provenance:
+        """What the result carries; warnings go to the log too."""
+        for warning in warnings:
+            logger.warning("%s: %s", method, warning)
+        return Provenance(method=method, model=self.model, rows=rows, seed=seed, warnings=warnings)
 
 
 def source_of(X: Any, site: Any, model: str | None) -> Source:
