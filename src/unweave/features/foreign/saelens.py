@@ -105,9 +105,8 @@ def load_saelens(
     if architecture == "jumprelu":
         act = Activation(kind="jump_relu", threshold=exact(tensors["threshold"]))
     elif architecture == "topk":
-        act = Activation(kind="top_k", k=_size(config, "k", folder))
-        if config.get("rescale_acts_by_decoder_norm"):
-            maps = _rescaled(maps)
+        norms = maps.write.norm(dim=1) if config.get("rescale_acts_by_decoder_norm") else None
+        act = Activation(kind="top_k", k=_size(config, "k", folder), scale=norms)
     applied = bool(config.get("apply_b_dec_to_input", True))
     maps = _normalised(maps, str(config.get("normalize_activations", "none")), applied, factor, whitening)
     origin, bias = maps.origin, maps.bias
@@ -172,7 +171,7 @@ def save_saelens(featurizer: AffineFeaturizer, path: str | Path, *, model_name: 
     }
     if featurizer.act.k is not None:
         config["k"] = featurizer.act.k
-        config["rescale_acts_by_decoder_norm"] = False
+        config["rescale_acts_by_decoder_norm"] = _ranks_by_length(featurizer)
     write_tensors({name: one.contiguous() for name, one in tensors.items()}, folder / WEIGHTS)
     write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
     return folder
@@ -186,14 +185,6 @@ class _Maps:
     bias: Tensor
     write: Tensor
     origin: Tensor
-
-
-def _rescaled(maps: _Maps) -> _Maps:
-    """Pre-activations times the lengths of the decoder's rows, and the latents divided by them afterwards."""
-    norms = maps.write.norm(dim=1)
-    if not bool((norms > 0).all()):
-        raise InputError("a decoder row is zero: its latent cannot be rescaled by its length")
-    return _Maps(read=maps.read * norms, bias=maps.bias * norms, write=maps.write / norms[:, None], origin=maps.origin)
 
 
 def _normalised(
@@ -214,13 +205,16 @@ def _normalised(
         if whitening is None:
             raise InputError(f"normalize_activations is {norm!r}: give whitening=(mean, matrix), the file has neither")
         mean, matrix = (exact(torch.as_tensor(one)) for one in whitening)
+        width = len(maps.read)
+        if mean.shape != (width,) or matrix.shape != (width, width):
+            raise InputError(
+                f"whitening has shapes {tuple(mean.shape)} and {tuple(matrix.shape)}: ({width},) and ({width}, {width})"
+                " are needed"
+            )
         inverse = torch.linalg.inv(matrix)
         read = matrix @ maps.read
         bias = maps.bias if applied else maps.bias - mean @ read
-        origin = maps.origin @ inverse + mean
-        if not applied:  # what is added back below is the origin without the mean
-            bias = bias - 0 * bias
-        return _Maps(read=read, bias=bias, write=maps.write @ inverse, origin=origin)
+        return _Maps(read=read, bias=bias, write=maps.write @ inverse, origin=maps.origin @ inverse + mean)
     raise unknown_name("normalize_activations", norm, ("none", "expected_average_only_in", "whitening", *NORMS))
 
 
@@ -241,7 +235,11 @@ def _current(given: Mapping[str, Any]) -> dict[str, Any]:
         name = config.get("activation_fn_str", config.get("activation_fn", "relu"))
         names = {"relu": "standard", "topk": "topk"}
         config["architecture"] = names.get(str(name), f"standard with {name}")
-    if "d_sae" not in config and isinstance(config.get("expansion_factor"), int) and isinstance(config.get("d_in"), int):
+    if (
+        "d_sae" not in config
+        and isinstance(config.get("expansion_factor"), int)
+        and isinstance(config.get("d_in"), int)
+    ):
         config["d_sae"] = config["d_in"] * config["expansion_factor"]
     return config
 
@@ -270,10 +268,20 @@ def _in_dtype(featurizer: AffineFeaturizer, dtype: torch.dtype) -> AffineFeaturi
     """Stored as it came, at least in single precision."""
     kept = torch.float64 if dtype == torch.float64 else torch.float32
     act = featurizer.act
-    if act.threshold is not None:
-        act = Activation(kind="jump_relu", threshold=act.threshold.to(kept))
+    threshold, scale = (None if one is None else one.to(kept) for one in (act.threshold, act.scale))
+    act = replace(act, threshold=threshold, scale=scale)
     parts = {name: getattr(featurizer, name).to(kept) for name in ("read", "write", "origin", "bias")}
     return replace(featurizer, act=act, **parts)
+
+
+def _ranks_by_length(featurizer: AffineFeaturizer) -> bool:
+    """Whether TopK ranks by what each latent writes; any other ranking has no place in the file."""
+    if featurizer.act.scale is None:
+        return False
+    ratio = exact(featurizer.act.scale) / exact(featurizer.write).norm(dim=1)
+    if not bool(torch.isfinite(ratio).all()) or float(ratio.max() / ratio.min()) > 1 + 1e-4:
+        raise InputError("the latents are ranked by a scale that is not the length of their decoder rows")
+    return True
 
 
 def _lens_name(site: Any) -> str | None:
