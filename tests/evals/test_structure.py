@@ -100,7 +100,7 @@ def test_behaviour_that_is_kept_is_recovered_and_what_is_not_is_not():
     plain = torch.nn.functional.cross_entropy(model(batches[0])[:, :-1].flatten(0, 1), batches[0].ids[:, 1:].flatten())
     assert whole.losses[0] == pytest.approx(plain.item(), abs=1e-5)
     with pytest.raises(InputError, match="does not predict the next token"):
-        V.behaviour_recovered(tiny.model_of("bert"), whole, batches)
+        V.behaviour_recovered(tiny.model_of("bert"), random_rotation(width, site=site), batches)
     with pytest.raises(FingerprintError, match="fitted on another model"):
         V.behaviour_recovered(model, random_rotation(width, site=site, model="x" * 64), batches)
     with pytest.raises(InputError, match="give one site="):

@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from unweave.cli.collect import collect
+from unweave.cli.directions import directions
 from unweave.cli.lib import lib
 from unweave.cli.ndm import ndm
 from unweave.cli.probe import probe
@@ -55,6 +56,7 @@ app = typer.Typer(
 )
 app.command()(study)
 app.command()(collect)
+app.command()(directions)
 app.command()(report)
 app.add_typer(probe, name="probe")
 app.add_typer(lib, name="lib")

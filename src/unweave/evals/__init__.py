@@ -30,6 +30,9 @@ from unweave.evals.geometry import circularity as circularity
 from unweave.evals.geometry import dimensionality as dimensionality
 from unweave.evals.geometry import interference as interference
 from unweave.evals.geometry import subspace_dependence as subspace_dependence
+from unweave.evals.layer_study import LayerStudy as LayerStudy
+from unweave.evals.layer_study import holm as holm
+from unweave.evals.layer_study import layer_study as layer_study
 from unweave.evals.neuron_card import NeuronCard as NeuronCard
 from unweave.evals.neuron_card import neuron_card as neuron_card
 from unweave.evals.reading_writing import ReadWrite as ReadWrite
