@@ -110,7 +110,7 @@ class LayerStudy:
 
 def layer_study(
     model: Model,
-    records: Sequence[ContrastPair] | Sequence[Example],
+    records: Sequence[Any],
     sites: Sequence[str],
     *,
     method: str = "mean_difference",
