@@ -22,11 +22,13 @@ _WHERE = {
     "ActivationStore": "unweave.activations.store",
     "read_texts": "unweave.activations.texts",
     "read_labels": "unweave.activations.labels",
+    "Concept": "unweave.activations.concepts",
     "Featurizer": "unweave.features.featurizer",
     "AffineFeaturizer": "unweave.features.affine",
     "NeuronFeaturizer": "unweave.features.neurons",
     "Direction": "unweave.features.direction",
     "Readout": "unweave.features.direction",
+    "Eraser": "unweave.features.eraser",
     "Bundle": "unweave.features.bundle",
     "FeatureGraph": "unweave.features.graph",
     "compare": "unweave.features.compare",
@@ -38,12 +40,14 @@ _WHERE = {
     "interaction": "",
     "ndm": "",
     "superposition": "",
+    "directions": "",
     "evals": "",
     "features": "",
 }
 """Public name -> the module that defines it; "" = the name is a subpackage."""
 
 if TYPE_CHECKING:
+    from unweave import directions as directions
     from unweave import evals as evals
     from unweave import features as features
     from unweave import interaction as interaction
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
     from unweave import probing as probing
     from unweave import superposition as superposition
     from unweave.activations.collect import collect as collect
+    from unweave.activations.concepts import Concept as Concept
     from unweave.activations.importing import import_rows as import_rows
     from unweave.activations.labels import read_labels as read_labels
     from unweave.activations.store import ActivationStore as ActivationStore
@@ -63,6 +68,7 @@ if TYPE_CHECKING:
     from unweave.features.compare import compare as compare
     from unweave.features.direction import Direction as Direction
     from unweave.features.direction import Readout as Readout
+    from unweave.features.eraser import Eraser as Eraser
     from unweave.features.featurizer import Featurizer as Featurizer
     from unweave.features.graph import FeatureGraph as FeatureGraph
     from unweave.features.neurons import NeuronFeaturizer as NeuronFeaturizer

@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from unweave.cli.collect import collect
+from unweave.cli.directions import directions
 from unweave.cli.doctor import doctor
 from unweave.cli.lib import lib
 from unweave.cli.ndm import ndm
@@ -57,6 +58,7 @@ app = typer.Typer(
 )
 app.command()(study)
 app.command()(collect)
+app.command()(directions)
 app.command()(report)
 app.command()(doctor)
 app.add_typer(probe, name="probe")
