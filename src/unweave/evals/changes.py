@@ -45,7 +45,12 @@ def check_blocks_of(model: Model, featurizer: Featurizer, block: Any) -> tuple[i
         return None
     chosen = (block,) if isinstance(block, int | np.integer) and not isinstance(block, bool) else block
     count = len(featurizer.blocks)
-    if not isinstance(chosen, Sequence) or not chosen or not all(0 <= int(one) < count for one in chosen):
+    if (
+        isinstance(chosen, str | bool)
+        or not isinstance(chosen, Sequence)
+        or not chosen
+        or not all(0 <= int(one) < count for one in chosen)
+    ):
         raise InputError(f"block is {block!r}: numbers from 0 to {count - 1}, or None for the whole site, are needed")
     return tuple(int(one) for one in chosen)
 

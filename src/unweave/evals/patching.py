@@ -164,7 +164,7 @@ def scores(
         (2, 1)
     """
     totals = np.zeros((len(changes), behaviour.item_count(patched.rows)))
-    for begin, rows, columns, logits in _passes(patched, changes, behaviour.read):
+    for begin, rows, columns, logits in passes(patched, changes, behaviour.read):
         behaviour.add_to(totals[begin : begin + len(logits)], behaviour.score(logits, rows, columns), rows)
     return totals
 
@@ -180,13 +180,13 @@ def logits_after(
         read: The positions.
     """
     parts: list[list[Tensor]] = [[] for _ in changes]
-    for begin, _, _, logits in _passes(patched, changes, read):
+    for begin, _, _, logits in passes(patched, changes, read):
         for number, part in enumerate(logits):
             parts[begin + number].append(part)
     return torch.stack([torch.cat(part) for part in parts])
 
 
-def _passes(
+def passes(
     patched: Patching, changes: Sequence[Change | None], rule: Any
 ) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
     """(first change, input and position of each read, logits) of every group of rows and changes that is run
@@ -231,7 +231,7 @@ def gradient(patched: Patching, behaviour: Behaviour) -> Float[Tensor, "places d
         where = torch.nonzero(reads[rows])
         with torch.enable_grad():
             point = patched.start[rows].clone().requires_grad_(True)
-            logits = _read_out(patched, _go_on(patched, point, rows), where, 1)
+            logits = _read_out(patched, go_on(patched, point, rows), where, 1)
             values = behaviour.score(logits, rows[where[:, 0]], where[:, 1])
             weights = behaviour.weights(rows[where[:, 0]]).to(values)
             total = (values * weights).sum()
@@ -329,12 +329,18 @@ def _logits(patched: Patching, changes: Sequence[Change | None], rows: Tensor, w
         if change is not None:
             edited[number * len(rows) + local, patched.column[own], : patched.width] = change(values, places).to(edited)
     with torch.no_grad():
-        ended = _go_on(patched, edited, rows.repeat(len(changes)))
+        ended = go_on(patched, edited, rows.repeat(len(changes)))
         return _read_out(patched, ended, where, len(changes))
 
 
-def _go_on(patched: Patching, edited: Tensor, rows: Tensor) -> Tensor:
-    """(n, pos, ...) behind the site."""
+def go_on(patched: Patching, edited: Tensor, rows: Tensor) -> Tensor:
+    """(n, pos, width) behind the site: the last state before the unembedding where a section is known, else the output.
+
+    Args:
+        patched: Base inputs.
+        edited: (n, pos, D) node-layer values.
+        rows: Which base input each is of.
+    """
     model = patched.model
     if patched.section is not None:
         given = edited.reshape(len(edited), *_given_shape(patched))
