@@ -218,7 +218,8 @@ def _findings(
     budget = facts["candidates"] if ready.section is not None else 1
     return (
         interchange_accuracy(
-            model, featurizer, blocks, kept, prediction=claims.get(TESTS[0]), draws=draws, seed=seed
+            model, featurizer, blocks, kept,
+            prediction=claims.get(TESTS[0]), draws=draws, budget=budget, seed=seed,
         ),
         interchange_effect(
             ready, featurizer, blocks, measure,

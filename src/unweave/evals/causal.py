@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from unweave.errors import InputError, unknown_name
-from unweave.evals.behaviours import FIRST_TOKEN, Behaviour, answered
+from unweave.evals.behaviours import FIRST_TOKEN, Behaviour, answered, logit_difference
 from unweave.evals.changes import (
     check_blocks_of,
     exchange,
@@ -35,7 +35,7 @@ from unweave.evals.changes import (
     source_of,
     vector_of,
 )
-from unweave.evals.findings import LEAST_DRAWS, Finding, Prediction, codes_of, finding
+from unweave.evals.findings import Finding, Prediction, codes_of, finding
 from unweave.evals.pairs import Pairs, as_inputs, solved_pairs
 from unweave.evals.patching import Change, Patching, changed, gradient, patching, scores
 from unweave.features.featurizer import Featurizer
@@ -55,6 +55,7 @@ def interchange_accuracy(
     *,
     prediction: Prediction | None = None,
     draws: int = DRAWS,
+    budget: int = 1,
     seed: int = 0,
 ) -> Finding:
     """The share of pairs whose answer after the interchange is the one that the causal model says.
@@ -66,6 +67,8 @@ def interchange_accuracy(
         pairs: Base, source and answers; only those that the model solves unpatched are used.
         prediction: What is claimed.
         draws: Random subspaces of equal rank and norm.
+        budget: Candidates that the block was chosen from; every control is then the best of as many, by the slope of
+            the logit difference.
         seed: Of controls and interval.
 
     Raises:
@@ -77,7 +80,9 @@ def interchange_accuracy(
     blocks = _blocks(model, featurizer, block)
     kept, share = solved_pairs(model, pairs)
     ready = ready_pairs(model, featurizer, kept)
-    values = _scored(ready, featurizer, blocks, answered(kept.answer, among=kept.among), draws=draws, seed=seed)
+    screen = None if budget == 1 else gradient(ready, logit_difference(kept.answer, kept.base_answer))
+    measure = answered(kept.answer, among=kept.among)
+    values = _scored(ready, featurizer, blocks, measure, draws=draws, seed=seed, budget=budget, screen=screen)
     return finding(
         "interchange accuracy",
         "mean 1[argmax M(base; z_F := z_F(source)) = counterfactual answer]",
@@ -90,7 +95,7 @@ def interchange_accuracy(
         floor=float(values[0].mean()),
         ceiling=float(values[1].mean()),
         seed=seed,
-        details={"kept_share": share, "size": size_of(featurizer, blocks)},
+        details={"kept_share": share, "size": size_of(featurizer, blocks), "budget": budget},
     )
 
 
@@ -239,7 +244,7 @@ def ablate_block(
         given = (centre if kind == "mean" else torch.zeros_like(centre)) - patched.base.double()
     moved = (changed(patched, change).double() - patched.base.double()).norm(dim=1)
     bases = random_bases(patched.width, size_of(featurizer, blocks), draws=draws, seed=seed)
-    controls = [_along(patched, given, basis, moved) for basis in bases]
+    controls = [_along(given, basis, moved) for basis in bases]
     whole = _shift(given)
     values = scores(patched, [None, whole, change, *controls], behaviour)
     drops = values[0] - values[1:]
@@ -267,7 +272,7 @@ def project_everywhere(
     *,
     groups: Any = None,
     prediction: Prediction | None = None,
-    draws: int = LEAST_DRAWS,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> Finding:
     """What a behaviour loses when a direction is projected out wherever the stream is written.
@@ -345,7 +350,7 @@ def random_exchanges(
     budget: int = 1,
     screen: Tensor | None = None,
 ) -> list[Change]:
-    """Exchanges of random subspaces of one rank, every edit as long as `moved` says; with a budget each the best of as
+    """Exchanges of random subspaces of one rank, as long on average as `moved` says; with a budget each the best of as
     many by its slope.
     """
     shift = source_of(patched).double() - patched.base.double()
@@ -355,11 +360,10 @@ def random_exchanges(
         gains = []
         for basis in bases:
             part = (shift @ basis) @ basis.T
-            length = part.norm(dim=1).clamp_min(1e-30)
-            gains.append(float(((part * slope).sum(1) * moved / length).sum()))
+            gains.append(float((part * slope).sum() / part.norm().clamp_min(1e-30)))
         best = np.array(gains).reshape(draws, budget).argmax(1)
         bases = [bases[draw * budget + int(place)] for draw, place in enumerate(best)]
-    return [_along(patched, shift, basis, moved) for basis in bases]
+    return [_along(shift, basis, moved) for basis in bases]
 
 
 def _scored(
@@ -381,12 +385,13 @@ def _scored(
     return scores(patched, [None, exchange(patched, featurizer, None), change, *controls], behaviour)
 
 
-def _along(patched: Patching, shift: Tensor, basis: Tensor, moved: Tensor) -> Change:
-    """The part of a shift in a subspace, as long as the block's own edit at each place."""
+def _along(shift: Tensor, basis: Tensor, moved: Tensor) -> Change:
+    """The part of a shift in a subspace, scaled to the root mean square length of the block's own edit: one factor for
+    all places, so that a random block and its controls are exchangeable.
+    """
     part = (shift @ basis) @ basis.T
-    length = part.norm(dim=1)
-    scale = torch.where(length > 1e-12 * (1 + moved), moved / length.clamp_min(1e-30), 0.0)
-    return _shift(part * scale.unsqueeze(1))
+    own = part.norm()
+    return _shift(part * (moved.norm() / own if own > 0 else 0.0))
 
 
 def _shift(step: Tensor) -> Change:

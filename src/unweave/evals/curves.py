@@ -82,7 +82,8 @@ def faithfulness(
         raise InputError(f"the order has {len(order)} entries: all {count} blocks, each once, are needed")
     rng = np.random.default_rng([seed, 17])
     orders = [list(order), *(rng.permutation(count).tolist() for _ in range(draws))]
-    numbers = [min(count, math.ceil(share * count)) for share in kept]
+    wanted = [min(count, math.ceil(share * count)) for share in kept]
+    numbers = sorted(set(wanted))
     changes: list[Change | None] = []
     for one in orders:
         changes += [_only(patched, featurizer, one[:number]) for number in numbers]
@@ -92,7 +93,7 @@ def faithfulness(
     if abs(full - corrupt) < 1e-9:
         raise InputError("the corrupted source changes the behaviour by nothing: there is nothing to be faithful to")
     shares = (values[2:] - corrupt) / (full - corrupt)
-    table = shares.reshape(len(orders) + 1, len(numbers))
+    table = shares.reshape(len(orders) + 1, len(numbers))[:, np.searchsorted(numbers, wanted)]
     places = list(kept)
     areas = [float(np.trapezoid(row, places)) for row in table[:-1]]
     return Curves(

@@ -2,7 +2,7 @@
 model carries it on, and a decoy that goes with the style is read by nothing.
 
 One head attends to all earlier tokens alike and writes the mean of their style into a memory coordinate, which the
-unembedding reads; a second block does nothing. Everything is turned by a random rotation, which a norm without weights
+unembedding reads. Everything is turned by a random rotation, which a norm without weights
 does not notice, so that no variable is a neuron.
 
 | code | paper | shape | meaning, unit | where |
@@ -29,7 +29,7 @@ from unweave.models.model import Model
 from unweave.models.tokens import Tokens
 from unweave.tensors.linalg import random_orthogonal
 
-WIDTH, WORDS = 16, 12
+WIDTH, WORDS = 24, 12
 CONSTANT, STYLE, MEMORY, TOPIC = range(4)
 TAG_FOR, TAG_AGAINST, NEUTRAL = 0, 1, 2
 """Tokens: the two tags, then neutral words, then words of the style, then words of the other."""
@@ -159,7 +159,7 @@ def _empty_module() -> Any:
             vocab_size=VOCABULARY,
             hidden_size=WIDTH,
             intermediate_size=4,
-            num_hidden_layers=2,
+            num_hidden_layers=1,
             num_attention_heads=1,
             num_key_value_heads=1,
             head_dim=WIDTH,

@@ -237,7 +237,7 @@ def _steered_style(seed: int, kind: str, share: float, count: int) -> bool:
     """Dose-response of a long-horizon behaviour, measured over whole continuations that begin in the wrong style."""
     world, direction = _style_claim(seed, kind, share)
     tokens, lengths, measure = world.continued(
-        world.prompts(max(count // 5, 3), seed=seed), seed=seed, length=6, wrong_start=1
+        world.prompts(max(count // 6, 3), seed=seed), seed=seed, length=6, wrong_start=1
     )
     ready = patching(world.model, STREAM, tokens)
     found = steering(ready, direction, measure, doses=(-1, 0, 1), unit="raw", prompts=lengths, seed=seed)
@@ -247,7 +247,7 @@ def _steered_style(seed: int, kind: str, share: float, count: int) -> bool:
 def _projected_style(seed: int, kind: str, share: float, count: int) -> bool:
     """Without the direction the tag no longer sets the style."""
     world, direction = _style_claim(seed, kind, share)
-    prompts = world.prompts(max(count // 5, 3), seed=seed, tag=TAG_FOR)
+    prompts = world.prompts(max(count // 6, 3), seed=seed, tag=TAG_FOR)
     tokens, _, measure = world.continued(prompts, seed=seed, length=4)
     return project_everywhere(world.model, direction, tokens, measure, seed=seed).supported
 
@@ -255,7 +255,7 @@ def _projected_style(seed: int, kind: str, share: float, count: int) -> bool:
 def _patched_style(seed: int, kind: str, share: float, count: int) -> bool:
     """The tag's style, taken from a run with the other tag, at the tag alone."""
     world, direction = _style_claim(seed, kind, share)
-    few = max(count // 5, 3)
+    few = max(count // 6, 3)
     texts = [world.prompts(few, seed=seed, tag=tag) for tag in (TAG_AGAINST, TAG_FOR)]
     (base, _, measure), (source, _, _) = (world.continued(one, seed=seed, length=4) for one in texts)
     ready = patching(world.model, STREAM, base, source, positions=[0])
