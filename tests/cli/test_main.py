@@ -14,6 +14,8 @@ COMMANDS = {
     "probe": ("probe",), "probe sweep": ("probe", "sweep"), "probe haystack": ("probe", "haystack"),
     "lib": ("lib",), "lib fit": ("lib", "fit"), "lib compare": ("lib", "compare"), "lib modadd": ("lib", "modadd"),
     "ndm": ("ndm",), "ndm fit": ("ndm", "fit"), "ndm toy": ("ndm", "toy"),
+    "evaluate": ("evaluate",), "evaluate run": ("evaluate", "run"), "evaluate planted": ("evaluate", "planted"),
+    "compare": ("compare",),
     "zoo list": ("zoo", "list"), "zoo train": ("zoo", "train"),
 }  # fmt: skip
 

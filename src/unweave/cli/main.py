@@ -15,6 +15,8 @@ from typing import Any
 import typer
 
 from unweave.cli.collect import collect
+from unweave.cli.compare import compare
+from unweave.cli.evaluate import evaluate
 from unweave.cli.lib import lib
 from unweave.cli.ndm import ndm
 from unweave.cli.probe import probe
@@ -56,6 +58,8 @@ app = typer.Typer(
 app.command()(study)
 app.command()(collect)
 app.command()(report)
+app.command()(compare)
+app.add_typer(evaluate, name="evaluate")
 app.add_typer(probe, name="probe")
 app.add_typer(lib, name="lib")
 app.add_typer(ndm, name="ndm")

@@ -112,12 +112,12 @@ def probability(answers: Sequence[Sequence[int]], *, read: Any = "last") -> Beha
     return Behaviour(name="probability", scope=FIRST_TOKEN, unit="share", read=read, score=score)
 
 
-def answered(labels: Any, *, among: Sequence[int] | None = None, read: Any = "last") -> Behaviour:
+def answered(labels: Any, *, among: Any = None, read: Any = "last") -> Behaviour:
     """1 where the likeliest token is the label, else 0: a first-token measure.
 
     Args:
         labels: One token id an input.
-        among: The tokens that compete; None is the whole vocabulary.
+        among: The tokens that compete, one list for all inputs or one an input; None is the whole vocabulary.
         read: The position whose logits are read.
 
     Example:
@@ -128,8 +128,11 @@ def answered(labels: Any, *, among: Sequence[int] | None = None, read: Any = "la
     options = None if among is None else torch.as_tensor(list(among), dtype=torch.long)
 
     def score(logits: Tensor, rows: Tensor, _columns: Tensor) -> Tensor:
-        best = logits.argmax(-1) if options is None else options[logits[..., options].argmax(-1).cpu()]
-        return (best.cpu() == wanted[rows]).double()
+        if options is None:
+            return (logits.argmax(-1).cpu() == wanted[rows]).double()
+        offered = (options if options.ndim == 1 else options[rows]).expand(*logits.shape[:2], -1)
+        best = logits.cpu().gather(-1, offered).argmax(-1, keepdim=True)
+        return (offered.gather(-1, best).squeeze(-1) == wanted[rows]).double()
 
     return Behaviour(name="share answered", scope=FIRST_TOKEN, unit="share", read=read, score=score)
 

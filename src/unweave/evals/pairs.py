@@ -7,7 +7,6 @@ changed; where it solves too few, it does not do what is to be explained, and th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,7 +31,7 @@ class Pairs:
 
     Example:
         >>> Pairs(base=[[1, 2]], source=[[1, 3]], answer=[5], base_answer=[4], source_answer=[5], among=[4, 5])
-        Pairs(1 pairs, 2 answers)
+        Pairs(1 pairs)
     """
 
     base: Any
@@ -44,8 +43,8 @@ class Pairs:
     """What it says of the base as it is."""
     source_answer: Any
     """What it says of the source as it is."""
-    among: Sequence[int] | None = None
-    """The answers that compete; None is the whole vocabulary."""
+    among: Any = None
+    """The answers that compete, one list for all pairs or one a pair; None is the whole vocabulary."""
     positions: Any = "all"
     source_positions: Any = None
     groups: Any = None
@@ -64,7 +63,7 @@ class Pairs:
 
     def __repr__(self) -> str:
         """Pairs and answers."""
-        return f"Pairs({len(self)} pairs, {'any' if self.among is None else len(self.among)} answers)"
+        return f"Pairs({len(self)} pairs)"
 
 
 def as_list(values: Any) -> Any:
@@ -95,7 +94,7 @@ def some_pairs(pairs: Pairs, chosen: Any) -> Pairs:
     lists = {name: rows_of(getattr(pairs, name), index) for name in ("base", "source", "answer", "base_answer")}
     places = {
         name: rows_of(getattr(pairs, name), index) if _is_by_row(getattr(pairs, name)) else getattr(pairs, name)
-        for name in ("positions", "source_positions")
+        for name in ("positions", "source_positions", "among")
     }
     more = {name: rows_of(getattr(pairs, name), index) for name in ("source_answer", "groups")}
     return replace(pairs, **lists, **places, **more)
@@ -106,7 +105,7 @@ def solved(model: Model, pairs: Pairs) -> Bool[np.ndarray, " pairs"]:
     found = []
     for inputs, labels in ((pairs.base, pairs.base_answer), (pairs.source, pairs.source_answer)):
         ready = patching(model, _any_site(model), inputs)
-        found.append(scores(ready, [None], answered(labels, among=pairs.among, read=_read(model)))[0] > 0.5)
+        found.append(scores(ready, [None], answered(labels, among=pairs.among))[0] > 0.5)
     return found[0] & found[1]
 
 
@@ -159,10 +158,6 @@ def _any_site(model: Model) -> str:
     if model.family is None:
         return sites[-1]
     return next(site for site in reversed(sites) if site.endswith("resid_post"))
-
-
-def _read(model: Model) -> Any:
-    return "last"
 
 
 def as_inputs(model: Model, inputs: Any) -> Any:

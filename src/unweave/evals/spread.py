@@ -5,7 +5,7 @@
 | `effects` | e_s = abs(mean effect) | (s,) | of each block alone | specs/evaluation.md E18 |
 | `participation` | (sum e)^2 / sum e^2 | scalar | how many parts take part: 1 .. n | same |
 | `recovery` | e_(1..k) / e_total | (s,) | effect of the k largest over that of all, from single effects | same |
-"""  # noqa: E501 - a table does not wrap
+"""
 
 from __future__ import annotations
 

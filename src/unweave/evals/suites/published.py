@@ -23,6 +23,7 @@ import numpy as np
 
 from unweave.errors import DataError, InputError
 from unweave.evals.behaviours import Behaviour, logit_difference, probability
+from unweave.evals.pairs import Pairs
 from unweave.evals.suites.words import (
     CENTURIES,
     IOI_TEMPLATES,
@@ -55,6 +56,31 @@ class SuiteTest:
     chance: float
     groups: np.ndarray
     """Template of each prompt."""
+
+    answers: Any = None
+    """(answer of the base, what the corruption would have it say, answer of the source), ids of each prompt; None where
+    an answer is a set of tokens.
+    """
+
+    def pairs(self) -> Pairs:
+        """The test as pairs, the two answers competing.
+
+        Raises:
+            InputError: Its answers are sets of tokens.
+        """
+        if self.answers is None:
+            raise InputError(f"the answers of {self.name!r} are sets of tokens: it has no pairs, run it as a suite")
+        own, other, theirs = self.answers
+        return Pairs(
+            base=self.base,
+            source=self.source,
+            answer=list(other),
+            base_answer=list(own),
+            source_answer=list(theirs),
+            among=[[one, two] for one, two in zip(own, other, strict=True)],
+            positions=self.positions,
+            groups=self.groups,
+        )
 
     def at(self, site: str) -> SuiteTest:
         """The same test at another site.
@@ -101,7 +127,7 @@ def ioi(model: Model, *, count: int = 1000, seed: int = 0, templates: Sequence[s
     return [
         SuiteTest(
             name=name, site=_site(model, block), base=base, source=source, positions=positions, measures=measures,
-            chance=0.0, groups=groups,
+            chance=0.0, groups=groups, answers=(right, wrong, wrong if source is renamed else right),
         )
         for name, block, positions, source in rows
     ]  # fmt: skip
