@@ -63,13 +63,8 @@ def compare(
         raise InputError("no site was given: --site, or a directory of a featurizer that names one")
     task = _task(loaded, suite, test, pairs, prompts, seed)
     ready = patching(loaded, where, task.base, positions=task.positions)
-    made = contenders_of(
-        ready.base,
-        site=where,
-        names=[name for name in decompositions if name in MADE],
-        model=loaded.fingerprint,
-        seed=seed,
-    )
+    names = [name for name in decompositions if name in MADE]
+    made = contenders_of(ready.base, site=where, names=names, model=loaded.fingerprint, seed=seed)
     ordered = {name: stored.get(name) or made[name] for name in dict.fromkeys(decompositions)}
     found = contest(loaded, ordered, task, dimension=dimension, seed=seed)
     if out is not None:
@@ -77,7 +72,8 @@ def compare(
     if json:
         facts = {
             "site": found.site, "model": loaded.name, "dimension": dimension, "whole": found.whole,
-            "kept_share": found.kept_share, "n_select": found.n_select, "n_report": found.n_report, "rows": found.table(),
+            "kept_share": found.kept_share, "n_select": found.n_select, "n_report": found.n_report,
+            "rows": found.table(),
         }  # fmt: skip
         typer.echo(jsonlib.dumps(without_nan(facts)))
         return

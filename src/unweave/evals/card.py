@@ -155,7 +155,8 @@ def card(
     Example:
         >>> from unweave.evals.planted.module import variable_world
         >>> world = variable_world(seed=0)
-        >>> found = card(world.model, world.featurizer, world.true, world.pairs(60, seed=1), concept="the variable", seed=0)
+        >>> pairs = world.pairs(60, seed=1)
+        >>> found = card(world.model, world.featurizer, world.true, pairs, concept="the variable")
         >>> found.verdict.value
         'supported'
     """

@@ -15,6 +15,7 @@ what nothing and what the whole site does, and takes its interval over groups.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -295,9 +296,8 @@ def project_everywhere(
     plain = patching(model, last, batch)
     tables = [scores(plain, [None], behaviour)[0]]
     for vector in vectors:
-        change = project_out(vector)
-        where = torch.zeros(0, dtype=torch.long)
-        edits = [Edit(site=site, operator=lambda h, change=change: change(h, where)) for site in sites]
+        operator = partial(_projected, project_out(vector))
+        edits = [Edit(site=site, operator=operator) for site in sites]
         with model.edit(edits):
             tables.append(scores(patching(model, last, batch), [None], behaviour)[0])
     drops = tables[0] - np.stack(tables[1:])
@@ -317,15 +317,12 @@ def project_everywhere(
 
 
 def writers(model: Model) -> list[str]:
-    """Every place that writes to the stream: the input of the first block, attention and MLP outputs, and block outputs."""
+    """Every place that writes to the stream: the first block's input, attention and MLP outputs, and block outputs."""
     if model.family is None:
         raise InputError("a plain module has no stream: project out with an edit at a site of your choice")
-    names = ("resid_pre", "attn_out", "mlp_out", "resid_post")
-    return [
-        str(site)
-        for site in model.sites()
-        if site.component in names and (site.component != "resid_pre" or site.layer == 0)
-    ]
+    names = ("attn_out", "mlp_out", "resid_post")
+    found = [site for site in model.sites() if site.component in names]
+    return ["blocks.0.resid_pre", *(str(site) for site in found)]
 
 
 def ready_pairs(model: Model, featurizer: Featurizer, pairs: Pairs) -> Patching:
@@ -383,6 +380,10 @@ def _scored(
     size = size_of(featurizer, blocks)
     controls = random_exchanges(patched, size, moved, draws=draws, seed=seed, budget=budget, screen=screen)
     return scores(patched, [None, exchange(patched, featurizer, None), change, *controls], behaviour)
+
+
+def _projected(change: Change, values: Tensor) -> Tensor:
+    return change(values, torch.zeros(0, dtype=torch.long))
 
 
 def _along(shift: Tensor, basis: Tensor, moved: Tensor) -> Change:

@@ -1,5 +1,4 @@
-"""`compare`: decompositions of one site side by side, at equal dimension and with the search that each had printed beside
-it.
+"""`compare`: decompositions of one site side by side, at equal dimension and with the search that each had beside it.
 
 Each contender chooses its best units on one half of the pairs, by the slope of the behaviour, until it has the
 dimension; the other half tells what they cause, how concentrated the effect is over its units, and what the

@@ -1,5 +1,5 @@
-"""Small sparse dictionaries as comparators: a TopK autoencoder trained on the same rows, and its twin whose decoder stays
-random.
+"""Small sparse dictionaries as comparators: a TopK autoencoder trained on the same rows, and its twin with a random
+decoder.
 
 These are no training framework: they show what a dictionary of this size gives on these rows, and what of it a random
 one gives as well.

@@ -1,4 +1,4 @@
-"""`Finding`: one test of one representation, with what it is compared with and a verdict by a rule that was fixed before.
+"""`Finding`: one test of one representation, with its controls and a verdict by a rule that was fixed before.
 
 A claim is a prediction: the effect exceeds the mean of its random controls by more than a margin. It is supported if the
 lower limit of the paired difference lies beyond the margin (the inputs could have been others) and the effect is among
@@ -254,6 +254,7 @@ def grouped_mean(
 
 
 def codes_of(groups: Any, count: int) -> Int[np.ndarray, " items"]:
+    """The groups of items, numbered from 0; None makes each its own."""
     if groups is None:
         return np.arange(count)
     return grouping(groups, count).codes

@@ -1,4 +1,4 @@
-"""`persistence`: how long an injected behaviour lasts after the injection stops, token by token of a fixed continuation.
+"""`persistence`: how long a behaviour lasts after its injection stops, token by token of a fixed continuation.
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
@@ -104,7 +104,7 @@ def persistence(
         curve=curve,
         fitted=falling(curve[stop - 1 :]),
         half_life=Estimate(value=life, low=low, high=high, n=len(table), n_groups=int(codes.max()) + 1, seed=seed),
-        note="edited keys and values stay in the cache after the stop: this is memory of the model's, not of the text's",
+        note="edited keys and values stay in the cache after the stop: memory of the model, not of the text",
     )
 
 

@@ -1,5 +1,5 @@
-"""When a direction is injected: the share of the dose at each token, by the index g of the generated token (g < 0 inside
-the prompt).
+"""When a direction is injected: the share of the dose at each token, by the index g of the generated token, negative
+in the prompt.
 
 | schedule | share of the dose |
 |---|---|

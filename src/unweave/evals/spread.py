@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -111,8 +112,8 @@ def spread(
         >>> import unweave as uw
         >>> from unweave.evals import logit_difference, patching
         >>> model, site = uw.load_model("zoo:docs"), "blocks.1.resid_post"
-        >>> ready = patching(model, site, model.tokenize(["One text.", "Two text."]), model.tokenize(["A set.", "B set."]),
-        ...     positions="last")
+        >>> base, source = model.tokenize(["One text.", "Two text."]), model.tokenize(["A set.", "B set."])
+        >>> ready = patching(model, site, base, source, positions="last")
         >>> parts = AffineFeaturizer(read=np.eye(ready.width), blocks=(ready.width // 4,) * 4, site=site)
         >>> spread(ready, parts, logit_difference([5, 5], [7, 7]), basis="quarters").basis
         'quarters'
@@ -133,9 +134,7 @@ def spread(
         sizes=tuple(featurizer.blocks),
         effects=tuple(grouped_mean(shift, codes, seed=seed) for shift in shifts[1:]),
         whole=float(shifts[0].mean()),
-        variances=tuple(
-            float(z[:, int(a) : int(b)].var(0, correction=0).sum()) for a, b in zip(spans, spans[1:], strict=False)
-        ),
+        variances=tuple(float(z[:, int(a) : int(b)].var(0, correction=0).sum()) for a, b in pairwise(spans)),
     )
 
 
@@ -178,8 +177,8 @@ def references(
 
 
 def selectivity(first: Spread, second: Spread) -> Float[np.ndarray, " s"]:
-    """Effect on the first route minus effect on the second, block by block, each as a share of the whole site's: a block
-    of top variance moves both.
+    """Effect on the first route minus effect on the second, block by block, each as a share of the whole site's: a
+    block of top variance moves both.
 
     Args:
         first: Of one behaviour.

@@ -66,8 +66,8 @@ def steering(
         seed: Of controls and interval.
 
     Returns:
-        The finding; its details hold the doses, the mean behaviour at each, the slope at 0, Spearman's correlation, KL at
-            each dose and the test dose.
+        The finding; its details hold the doses, the mean behaviour and KL at each, the slope at 0, Spearman's
+            correlation and the test dose.
 
     Raises:
         InputError: Doses that are not symmetric about 0.

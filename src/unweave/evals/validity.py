@@ -226,7 +226,7 @@ def _edited_rows(patched: Patching, change: Change, names: Sequence[str]) -> lis
 
 
 def _percentiles(found: Tensor, reference: Tensor) -> tuple[float, float]:
-    """Median percentile of the edited rows among the held-out ones, by nearest neighbour and by Mahalanobis distance."""
+    """Median percentile of the edited rows among the held-out ones, by nearest neighbour and by Mahalanobis."""
     count, width = reference.shape
     own = torch.cdist(reference, reference)
     own.fill_diagonal_(torch.inf)

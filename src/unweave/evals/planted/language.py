@@ -12,7 +12,7 @@ does not notice, so that no variable is a neuron.
 
 Facts that follow: what is added to the style before the head stays for later tokens, diluted as one over their number;
 what is added to the memory behind it lasts for one token; the decoy does nothing.
-"""
+"""  # noqa: E501 - a table does not wrap
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""`evaluate_planted`: the false-positive rate, the power and the calibration of every causal test, on worlds whose truth
-is known.
+"""`evaluate_planted`: false-positive rate, power and calibration of every causal test, on worlds whose truth is known.
 
 A repetition draws a world, inputs and a claim. The claim is true (the block that carries the variable), or false: a
 decoy that goes with the variable and that nothing reads, or a random direction. Power is the share of true claims that

@@ -7,7 +7,7 @@
 
 Source: Huang et al. 2024, arXiv 2402.17700; the conflict of arXiv 2508.01916, section 5. Words are our own; give tables
 of your own for what a model knows.
-"""
+"""  # noqa: E501 - a table does not wrap
 
 from __future__ import annotations
 
@@ -141,7 +141,8 @@ def knowledge_conflict(
 
     Returns:
         `context`: the source has another name at the first mention, so that the context no longer speaks of the entity;
-            `memory`: at both, so that nothing is known of it. Measures: P(context answer), P(true answer), first tokens.
+            `memory`: at both, so that nothing is known of it. Measures: P(context answer), P(true answer), first
+            tokens.
 
     Raises:
         DataError: No invented name has as many tokens as an entity.
@@ -172,10 +173,12 @@ def knowledge_conflict(
     base = _tokens([row[0] for row in rows])
     right, true = [row[3] for row in rows], [row[4] for row in rows]
     groups = np.array([row[5] for row in rows])
+    shares = (probability([[one] for one in answers]) for answers in (right, true))
+    measures = (logit_difference(right, true), *shares)
     return [
         SuiteTest(
             name=name, site=site, base=base, source=_tokens([row[place] for row in rows]), positions="all",
-            measures=(logit_difference(right, true), probability([[one] for one in right]), probability([[one] for one in true])),
+            measures=measures,
             chance=-np.inf, groups=groups,
         )
         for name, place in (("context", 1), ("memory", 2))

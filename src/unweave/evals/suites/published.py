@@ -1,5 +1,5 @@
-"""IOI and greater-than: prompts to the published templates' pattern, in our own words, with the five tests of a partition
-of GPT-2's residual stream.
+"""IOI and greater-than: prompts to the published pattern, in our own words, with the five tests of a partition of
+GPT-2's stream.
 
 | test | site (of 12 blocks) | positions | source | measure |
 |---|---|---|---|---|
@@ -102,8 +102,8 @@ def ioi(model: Model, *, count: int = 1000, seed: int = 0, templates: Sequence[s
         model: A causal language model with a tokenizer in which names are one token.
         count: Prompts.
         seed: Of the words.
-        templates: With the slots `{a}`, `{b}`, `{s}`, `{place}`, `{thing}`, each taking a word with its blank; half of the
-            prompts name the subject first, half second.
+        templates: With the slots `{a}`, `{b}`, `{s}`, `{place}`, `{thing}`, each taking a word with its blank; half of
+            the prompts name the subject first, half second.
 
     Raises:
         DataError: Fewer than four names are one token.
@@ -149,8 +149,8 @@ def greater_than(model: Model, *, count: int = 1000, seed: int = 0, nouns: Seque
     digits = {number: ids[-1] for number in range(100) if (ids := _pair(model, 17, number)) is not None}
     if len(digits) < 20:
         raise DataError(
-            f"{len(digits)} of 100 years are two tokens of two digits for this model's tokenizer: 20 are needed, the suite"
-            " does not apply to it"
+            f"{len(digits)} of 100 years are two tokens of two digits for this model's tokenizer: 20 are needed, the"
+            " suite does not apply to it"
         )
     rng = np.random.default_rng([seed, 37])
     bases, sources, answers, groups = [], [], [], []

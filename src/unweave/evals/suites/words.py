@@ -34,20 +34,21 @@ IOI_TEMPLATES = (
     "At noon{a} and{b} reached the{place}, so{s} gave a{thing} to",
 )
 NOUNS = (
-    "war", "siege", "voyage", "strike", "project", "drought", "festival", "trial", "reign", "exile", "dispute", "tour",
-    "famine", "alliance", "occupation", "search", "rebellion", "peace", "study", "mission", "journey", "contract",
-    "campaign", "crisis", "conflict", "truce", "blockade", "boom", "plague", "feud", "friendship", "marriage", "course",
-    "expedition", "construction", "restoration", "negotiation", "pilgrimage", "partnership", "investigation",
-    "apprenticeship", "sale", "ban", "custom", "fashion", "debate", "lease", "service", "treaty", "rule", "revolt",
-    "school", "series", "practice", "tradition", "career", "training", "experiment", "production", "programme", "season",
-    "rivalry", "regime", "monopoly", "union", "council", "order", "council tax", "embargo", "migration", "settlement",
-    "imprisonment", "illness", "residence", "correspondence", "collaboration", "competition", "exhibition", "excavation",
-    "survey", "patrol", "guard", "watch", "chase", "hunt", "harvest", "trade", "traffic", "building", "digging",
-    "printing", "writing", "painting", "teaching", "mining", "farming", "fishing", "sailing", "racing", "riding",
-    "climbing", "flooding", "freezing", "thaw", "eruption", "decline", "growth", "rise", "fall", "expansion", "march",
+    "war", "siege", "voyage", "strike", "project", "drought", "festival", "trial", "reign", "exile",
+    "dispute", "tour", "famine", "alliance", "occupation", "search", "rebellion", "peace", "study", "mission",
+    "journey", "contract", "campaign", "crisis", "conflict", "truce", "blockade", "boom", "plague", "feud",
+    "friendship", "marriage", "course", "expedition", "construction", "restoration", "negotiation",
+    "pilgrimage", "partnership", "investigation", "apprenticeship", "sale", "ban", "custom", "fashion",
+    "debate", "lease", "service", "treaty", "rule", "revolt", "school", "series", "practice", "tradition",
+    "career", "training", "experiment", "production", "programme", "season", "rivalry", "regime", "monopoly",
+    "union", "council", "order", "embargo", "migration", "settlement", "imprisonment", "illness", "residence",
+    "correspondence", "collaboration", "competition", "exhibition", "excavation", "survey", "patrol", "guard",
+    "watch", "chase", "hunt", "harvest", "trade", "traffic", "building", "digging", "printing", "writing",
+    "painting", "teaching", "mining", "farming", "fishing", "sailing", "racing", "riding", "climbing",
+    "flooding", "freezing", "thaw", "eruption", "decline", "growth", "rise", "fall", "expansion", "march",
     "retreat", "advance", "raid", "battle", "quarrel", "silence", "wait", "delay", "stay",
 )  # fmt: skip
-"""120 nouns."""
+"""119 nouns."""
 CENTURIES = range(11, 18)
 CITIES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -79,12 +80,14 @@ CITY_TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 LAUREATES: Mapping[str, str] = MappingProxyType(
     {
-        "Albert Einstein": "Physics", "Niels Bohr": "Physics", "Max Planck": "Physics", "Richard Feynman": "Physics",
-        "Enrico Fermi": "Physics", "Paul Dirac": "Physics", "Ernest Rutherford": "Chemistry", "Fritz Haber": "Chemistry",
-        "Linus Pauling": "Chemistry", "Otto Hahn": "Chemistry", "Alexander Fleming": "Medicine", "Robert Koch": "Medicine",
+        "Albert Einstein": "Physics", "Niels Bohr": "Physics", "Max Planck": "Physics",
+        "Richard Feynman": "Physics", "Enrico Fermi": "Physics", "Paul Dirac": "Physics",
+        "Ernest Rutherford": "Chemistry", "Fritz Haber": "Chemistry", "Linus Pauling": "Chemistry",
+        "Otto Hahn": "Chemistry", "Alexander Fleming": "Medicine", "Robert Koch": "Medicine",
         "Ivan Pavlov": "Medicine", "Francis Crick": "Medicine", "Ernest Hemingway": "Literature",
         "Thomas Mann": "Literature", "Albert Camus": "Literature", "Rudyard Kipling": "Literature",
-        "Nelson Mandela": "Peace", "Martin Luther King": "Peace", "Milton Friedman": "Economics", "John Nash": "Economics",
+        "Nelson Mandela": "Peace", "Martin Luther King": "Peace", "Milton Friedman": "Economics",
+        "John Nash": "Economics",
     }
 )  # fmt: skip
 MADE_UP = (
@@ -117,8 +120,8 @@ def single_tokens(model: Model, words: Sequence[str], *, least: int, kind: str) 
     found = {word: ids[0] for word in words if len(ids := token_ids(model, f" {word}")) == 1}
     if len(found) < least:
         raise DataError(
-            f"{len(found)} of {len(words)} {kind} are one token for this model's tokenizer: {least} are needed, the suite"
-            " does not apply to it; give words of your own or another tokenizer"
+            f"{len(found)} of {len(words)} {kind} are one token for this model's tokenizer: {least} are needed, the"
+            " suite does not apply to it; give words of your own or another tokenizer"
         )
     return found
 
