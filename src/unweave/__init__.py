@@ -26,6 +26,7 @@ _WHERE = {
     "NeuronFeaturizer": "unweave.features.neurons",
     "Direction": "unweave.features.direction",
     "Readout": "unweave.features.direction",
+    "Eraser": "unweave.features.eraser",
     "Bundle": "unweave.features.bundle",
     "FeatureGraph": "unweave.features.graph",
     "compare": "unweave.features.compare",
@@ -36,12 +37,14 @@ _WHERE = {
     "probing": "",
     "interaction": "",
     "ndm": "",
+    "directions": "",
     "evals": "",
     "features": "",
 }
 """Public name -> the module that defines it; "" = the name is a subpackage."""
 
 if TYPE_CHECKING:
+    from unweave import directions as directions
     from unweave import evals as evals
     from unweave import features as features
     from unweave import interaction as interaction
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
     from unweave.features.compare import compare as compare
     from unweave.features.direction import Direction as Direction
     from unweave.features.direction import Readout as Readout
+    from unweave.features.eraser import Eraser as Eraser
     from unweave.features.featurizer import Featurizer as Featurizer
     from unweave.features.graph import FeatureGraph as FeatureGraph
     from unweave.features.neurons import NeuronFeaturizer as NeuronFeaturizer

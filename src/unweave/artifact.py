@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from unweave.config import Config, config_from
 from unweave.errors import InputError, StoreError, UnweaveError, unknown_name
-from unweave.files import file_sha256, replace_directory, write_file, write_tensors, write_text
+from unweave.files import file_sha256, read_json, replace_directory, write_file, write_tensors, write_text
 from unweave.site import Site
 from unweave.version import __version__
 
@@ -55,6 +55,10 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "provenance": "unweave.features.featurizer:Provenance",
         "direction": "unweave.features.direction:Direction",
         "readout": "unweave.features.direction:Readout",
+        "eraser": "unweave.features.eraser:Eraser",
+        "labelled_moments": "unweave.directions.labelled:LabelledMoments",
+        "contrast_probe": "unweave.directions.consistency:ContrastProbe",
+        "nonnegative_featurizer": "unweave.features.nonnegative:NonNegativeFeaturizer",
         "bundle": "unweave.features.bundle:Bundle",
         "feature_graph": "unweave.features.graph:FeatureGraph",
         "edge_block": "unweave.features.graph:EdgeBlock",
@@ -184,7 +188,7 @@ def load(path: str | Path) -> Any:
     folder = Path(path)
     facts = read_facts(folder)
     tensors = _read_tensors(folder, facts["tensors"])
-    timings = _read_json(folder / TIMINGS) if (folder / TIMINGS).exists() else {}
+    timings = read_json(folder / TIMINGS) if (folder / TIMINGS).exists() else {}
     try:
         return _decode(facts["value"], tensors, timings)
     except (KeyError, TypeError, ValueError, AttributeError, UnweaveError) as error:
@@ -200,7 +204,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     if not file.exists():
         got = "it is a file" if folder.is_file() else f"there is no {FACTS}"
         raise StoreError(f"no artifact at {folder}: {got}; give the directory that uw.save wrote")
-    facts = _read_json(file)
+    facts = read_json(file)
     claimed = facts.pop("sha256", None) if isinstance(facts, dict) else None
     if claimed != _sha256(facts):
         raise StoreError(f"{file} is damaged: its checksum does not fit its content; make the artifact again")
@@ -394,17 +398,6 @@ def _read_tensors(folder: Path, expected: Mapping[str, Any] | None) -> dict[str,
     from safetensors.torch import load_file
 
     return load_file(file)
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"{file} is damaged: {error}; make the artifact again") from error
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _sha256(value: object) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from unweave.errors import StoreError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +59,22 @@ def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes, read in pieces."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_json(file: Path) -> Any:
+    """The content of a JSON file that we wrote.
+
+    Raises:
+        StoreError: It is no JSON, or has NaN in it.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{file} is damaged: {error}; make the artifact again") from error
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def replace_directory(fresh: Path, target: Path) -> None:

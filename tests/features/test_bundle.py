@@ -58,5 +58,5 @@ def test_parts_that_do_not_belong_are_refused() -> None:
         uw.Bundle(parts={"a": neurons(2, model="x"), "b": neurons(2, model="y")})
     with pytest.raises(InputError, match="a bundle needs at least one featurizer, got none"):
         uw.Bundle(parts={})
-    with pytest.raises(InputError, match="what stands under a is a int: a featurizer is needed"):
+    with pytest.raises(InputError, match="what stands under a is a int: a featurizer, direction, read-out or"):
         uw.Bundle(parts={"a": 3})

@@ -12,6 +12,7 @@ from unweave.evals.class_ablation import ClassAblation as ClassAblation
 from unweave.evals.class_ablation import ablate_by_class as ablate_by_class
 from unweave.evals.contexts import Context as Context
 from unweave.evals.contexts import contexts as contexts
+from unweave.evals.decodability import decodability as decodability
 from unweave.evals.effects import Effects as Effects
 from unweave.evals.effects import PlainRun as PlainRun
 from unweave.evals.effects import effects_of as effects_of

@@ -2,6 +2,7 @@
 compare.
 """
 
+from unweave.features import foreign as foreign
 from unweave.features.affine import AffineFeaturizer as AffineFeaturizer
 from unweave.features.bases import neurons as neurons
 from unweave.features.bases import pca as pca

@@ -27,6 +27,8 @@ class Activation:
     """Of `jump_relu`, one a unit."""
     k: int | None = None
     """Of `top_k`."""
+    scale: Float[Tensor, " k"] | None = None
+    """Of `top_k`, positive: pre-activations are ranked after multiplication by it; None ranks them as they are."""
 
     def __post_init__(self) -> None:
         """Raises if the kind is unknown or lacks its parameter."""
@@ -36,6 +38,8 @@ class Activation:
             raise InputError("threshold= belongs to 'jump_relu' and only to it")
         if (self.k is None) == (self.kind == "top_k"):
             raise InputError("k= belongs to 'top_k' and only to it")
+        if self.scale is not None and (self.k is None or not bool((self.scale > 0).all())):
+            raise InputError("scale= belongs to 'top_k' only, and must be positive")
         if self.k is not None and self.k < 1:
             raise InputError(f"k is {self.k}: at least one unit must stay")
 
@@ -53,6 +57,7 @@ def apply(activation: Activation, pre: Float[Tensor, "*rows k"]) -> Float[Tensor
     if activation.k is not None:
         if activation.k >= pre.shape[-1]:
             return positive
-        kept = pre.topk(activation.k, dim=-1).indices
+        ranked = pre if activation.scale is None else pre * activation.scale.to(pre)
+        kept = ranked.topk(activation.k, dim=-1).indices
         return torch.zeros_like(pre).scatter(-1, kept, positive.gather(-1, kept))
     return positive

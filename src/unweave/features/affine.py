@@ -84,6 +84,8 @@ class AffineFeaturizer:
             )
         if self.act.threshold is not None and self.act.threshold.shape != (count,):
             raise InputError(f"threshold has shape {tuple(self.act.threshold.shape)}: {(count,)} is needed, one a unit")
+        if self.act.scale is not None and self.act.scale.shape != (count,):
+            raise InputError(f"scale has shape {tuple(self.act.scale.shape)}: {(count,)} is needed, one a unit")
         blocks = (1,) * count if self.blocks is None else tuple(int(size) for size in self.blocks)
         check_blocks(blocks, count)
         piecewise = self.act.kind != "identity" and self.capacity.kind == "affine"

@@ -68,6 +68,8 @@ class Provenance:
     """Number of rows it was fitted on."""
     seed: int | None = None
     """Seed of the fit."""
+    warnings: tuple[str, ...] = ()
+    """What a reader must know before using it."""
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from torch import Tensor
 
 from unweave.probing.config import ProbeConfig
 from unweave.probing.kernel import f1_estimate
@@ -27,6 +28,7 @@ from unweave.tensors.scores import confusion
 from unweave.tensors.splits import grouped_folds, grouping
 
 FOLDS = 3
+LAMS = (1e4, 1e3, 1e2, 10.0, 1.0, 0.1, 0.01)
 MAX_STEPS = 500
 
 
@@ -55,7 +57,7 @@ def dense_probe(
     *,
     groups: Any = None,
     config: ProbeConfig | None = None,
-    lams: Sequence[float] = (1e4, 1e3, 1e2, 10.0, 1.0, 0.1, 0.01),
+    lams: Sequence[float] = LAMS,
 ) -> DenseProbe:
     """What all units together tell of a feature, on the split that `sweep` makes.
 
@@ -81,14 +83,47 @@ def dense_probe(
     """
     settings = config or ProbeConfig()
     rows, problem = as_problem(X, y, groups, settings)
+    return _scored(problem, fit_dense(rows, problem, lams=lams, seed=settings.seed), settings)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DenseFit:
+    """The probe on all units before it is scored."""
+
+    standard: Float[np.ndarray, "n units"]
+    """All rows in the units that vary, standardised by the training rows."""
+    scores: Float[np.ndarray, " m"]
+    """Of the held-out rows."""
+    lam: float
+    losses: Mapping[float, float]
+    converged: bool
+
+
+def fit_dense(rows: Tensor, problem: Problem, *, lams: Sequence[float] = LAMS, seed: int) -> DenseFit:
+    """The scores of held-out rows by the logistic read-out of all units, its penalty chosen on training groups.
+
+    Args:
+        rows: Activations.
+        problem: Their labels, groups and split.
+        lams: Ridge penalties to choose from.
+        seed: Of the inner folds.
+    """
     training = torch.from_numpy(~problem.held_out)
     mean, sd = rows[training].double().mean(0), rows[training].double().std(0, unbiased=False)
     live = sd >= LIVE
     standard = ((rows[:, live].double() - mean[live]) / sd[live]).float().numpy()
-    tried = _losses(standard, problem, sorted(lams, reverse=True), settings.seed)
+    tried = _losses(standard, problem, sorted(lams, reverse=True), seed)
     lam = min(tried, key=lambda one: (tried[one], -one))
-    (scores,), converged = _path(standard, problem.labels, ~problem.held_out, [lam], problem.held_out)
-    return _scored(problem, scores, settings, (lam, tried, int(live.sum()), converged))
+    scores, converged = refit_dense(standard, problem, problem.labels, lam)
+    return DenseFit(standard=standard, scores=scores, lam=lam, losses=tried, converged=converged)
+
+
+def refit_dense(
+    standard: Float[np.ndarray, "n units"], problem: Problem, labels: Bool[np.ndarray, " n"], lam: float
+) -> tuple[Float[np.ndarray, " m"], bool]:
+    """Scores of the held-out rows by a read-out of other labels on the same split, and whether it converged."""
+    (scores,), converged = _path(standard, labels, ~problem.held_out, [lam], problem.held_out)
+    return scores, converged
 
 
 def _losses(rows: Float[np.ndarray, "n d"], problem: Problem, lams: Sequence[float], seed: int) -> dict[float, float]:
@@ -128,9 +163,8 @@ def _path(
     return found, converged
 
 
-def _scored(problem: Problem, scores: np.ndarray, config: ProbeConfig, facts: tuple[Any, ...]) -> DenseProbe:
-    lam, tried, units, converged = facts
-    test = problem.held_out
+def _scored(problem: Problem, fit: DenseFit, config: ProbeConfig) -> DenseProbe:
+    test, scores = problem.held_out, fit.scores
     labels = problem.labels[test]
     present, codes = np.unique(problem.groups.codes[test], return_inverse=True)
     codes = codes.reshape(-1)
@@ -139,8 +173,8 @@ def _scored(problem: Problem, scores: np.ndarray, config: ProbeConfig, facts: tu
         f1=f1_estimate(table, (), len(labels), config),
         auc=auc_estimate(labels, scores, codes, seed=config.seed, draws=min(config.bootstrap, 1000)),
         metrics=all_metrics(labels, scores, training_rate=float(problem.labels[~test].mean())),
-        lam=lam,
-        losses=tried,
-        units=units,
-        converged=converged,
+        lam=fit.lam,
+        losses=fit.losses,
+        units=fit.standard.shape[1],
+        converged=fit.converged,
     )
