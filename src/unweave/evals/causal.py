@@ -15,11 +15,11 @@ what nothing and what the whole site does, and takes its interval over groups.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import InputError, unknown_name
@@ -28,7 +28,6 @@ from unweave.evals.changes import (
     check_blocks_of,
     exchange,
     other_rows,
-    project_out,
     random_bases,
     resampled,
     set_to_means,
@@ -42,6 +41,7 @@ from unweave.evals.patching import Change, Patching, changed, gradient, patching
 from unweave.features.featurizer import Featurizer
 from unweave.models.edits import Edit
 from unweave.models.model import Model
+from unweave.models.tokens import Tokens
 
 DRAWS = 39
 """Random controls of a test."""
@@ -292,15 +292,15 @@ def project_everywhere(
     sites = writers(model)
     width = model.width(sites[0])
     vectors = [vector_of(direction), *(basis[:, 0] for basis in random_bases(width, 1, draws=draws, seed=seed))]
-    last = sites[-1]
-    plain = patching(model, last, batch)
-    tables = [scores(plain, [None], behaviour)[0]]
-    for vector in vectors:
-        operator = partial(_projected, project_out(vector))
-        edits = [Edit(site=site, operator=operator) for site in sites]
-        with model.edit(edits):
-            tables.append(scores(patching(model, last, batch), [None], behaviour)[0])
-    drops = tables[0] - np.stack(tables[1:])
+    plain = patching(model, sites[-1], batch)
+    changes: list[Change | None] = [None]
+    for first in range(0, len(vectors), max(1, plain.batch // plain.rows)):
+        some = torch.stack([one.to(plain.base) for one in vectors[first : first + max(1, plain.batch // plain.rows)]])
+        for ended in _projected(model, batch, sites, some / some.norm(dim=1, keepdim=True)):
+            found = ended[plain.row, plain.column]
+            changes.append(lambda _values, places, found=found: found[places])
+    tables = scores(plain, changes, behaviour)
+    drops = tables[0] - tables[1:]
     return finding(
         "projection everywhere",
         "B(M) - B(M; h := h - (h v) v' at every block input, attention and MLP output)",
@@ -382,8 +382,19 @@ def _scored(
     return scores(patched, [None, exchange(patched, featurizer, None), change, *controls], behaviour)
 
 
-def _projected(change: Change, values: Tensor) -> Tensor:
-    return change(values, torch.zeros(0, dtype=torch.long))
+def _projected(
+    model: Model, batch: Tokens, sites: Sequence[str], units: Float[Tensor, "v d"]
+) -> Float[Tensor, "v rows pos d"]:
+    """The last site with each direction projected out at every site, all directions along one batch axis."""
+    many = Tokens(ids=batch.ids.repeat(len(units), 1), mask=batch.mask.repeat(len(units), 1))
+
+    def without(values: Tensor) -> Tensor:
+        each = units.to(values).repeat_interleave(len(batch), 0)[:, None]
+        return values - (values * each).sum(-1, keepdim=True) * each
+
+    with model.edit([Edit(site=site, operator=without) for site in sites]):
+        ended = model.capture(many, [sites[-1]])[sites[-1]]
+    return ended.reshape(len(units), *batch.ids.shape, -1)
 
 
 def _along(shift: Tensor, basis: Tensor, moved: Tensor) -> Change:
