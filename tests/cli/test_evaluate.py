@@ -53,18 +53,13 @@ def test_decompositions_side_by_side(unweave, task, tmp_path):
     assert "share of the whole site's effect" in shown.out
 
 
-def test_a_suite_that_the_tokenizer_cannot_say_is_told_in_one_line(unweave, task):
-    done = unweave("evaluate", "run", task / "random", "--model", task / "model", "--suite", "ioi")
-    assert done.code == 2
-    assert "names are one token" in done.message
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("evaluate", "run"), "no model was given"),
         (("evaluate", "run", "--model", "zoo:docs", "--suite", "oio"), "nearest: 'ioi'"),
         (("evaluate", "run", "--model", "zoo:docs", "--prompts", "1"), "at least 2"),
+        (("evaluate", "run", "--model", "zoo:docs", "--suite", "ioi"), "names are one token"),
         (("evaluate", "planted", "--test", "steeering"), "nearest: 'steering'"),
         (("compare", "pca", "--model", "zoo:docs"), "no site was given"),
         (("compare", "nothing-there", "--model", "zoo:docs", "--site", SITE), "no artifact at"),

@@ -93,18 +93,20 @@ def test_rows_of_the_selection_are_refused(world, pairs):
 
 @pytest.fixture(scope="module")
 def illusion():
-    """h = (read by nothing but correlated with a, read but silent, carries a); the output reads the last two."""
-    module = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 2, bias=False)).double()
+    """h = (read by nothing but correlated with a, read but silent, carries a); the output reads the last two, each alone."""
+    module = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)).double()
     with torch.no_grad():
         module[0].weight.copy_(torch.tensor([[1.0, 0, 0], [0, 0.001, 0], [1.0, 0, 0]]))
-        module[1].weight.copy_(torch.tensor([[0, -1.0, -1.0], [0, 1.0, 1.0]]))
+        module[1].weight.copy_(torch.tensor([[0, -1.0, -1.0], [0, 1.0, 1.0], [0, 1.0, -1.0]]))
     model = uw.load_model(module)
     rng = np.random.default_rng(0)
     signs = torch.from_numpy(rng.choice([-1.0, 1.0], 40))
     base = torch.stack([signs, torch.from_numpy(rng.normal(size=40)), torch.zeros(40)], 1)
     source = base * torch.tensor([-1.0, 1.0, 1.0])
     label = (signs > 0).long()
-    return model, Pairs(base=base, source=source, answer=1 - label, base_answer=label, source_answer=1 - label)
+    return model, Pairs(
+        base=base, source=source, answer=1 - label, base_answer=label, source_answer=1 - label, among=(0, 1)
+    )
 
 
 def test_a_dormant_path_is_called_illusory(illusion):
@@ -116,12 +118,12 @@ def test_a_dormant_path_is_called_illusory(illusion):
     ready = patching(model, "0", pairs.base, pairs.source)
     measure = logit_difference(pairs.answer, pairs.base_answer)
     rows, name = reader(ready)
-    assert rows.shape[0] == 1
+    assert rows.shape[0] == 2
     assert "slopes" in name
     one, two = dormant_path(ready, silent, (0,), measure), dormant_path(ready, honest, (0,), measure)
     assert one.effect > 1
     assert one.illusory
-    assert two.kept == pytest.approx(1, abs=0.1) or two.kept > 0.5
+    assert two.kept == pytest.approx(1)
     assert not two.illusory
     found = card(model, silent, 0, pairs, concept="a", predictions={"interchange effect": Prediction()})
     assert found.verdict is not Verdict.SUPPORTED

@@ -110,7 +110,8 @@ def test_projecting_out_everywhere_equals_folding_it_into_the_writers():
     other = style_world(seed=0)
     out = torch.eye(len(world.style)) - torch.outer(world.style, world.style)
     with torch.no_grad():
-        other.model.module.model.embed_tokens.weight @= out
+        embedding = other.model.module.model.embed_tokens.weight
+        embedding.copy_(embedding @ out)
         layer = other.model.module.model.layers[0]
         layer.self_attn.o_proj.weight.copy_(out @ layer.self_attn.o_proj.weight)
         layer.mlp.down_proj.weight.copy_(out @ layer.mlp.down_proj.weight)
@@ -173,8 +174,8 @@ def test_what_no_test_takes():
         finding("t", "f", values, np.zeros((5, 10)), unit="u", scope="sequence")
     with pytest.raises(UnknownName, match="direction"):
         Prediction(direction="up")
-    with pytest.raises(InputError, match="margin -1"):
-        Prediction(margin=-1)
+    with pytest.raises(InputError, match="margin -1.0"):
+        Prediction(margin=-1.0)
     with pytest.raises(InputError, match="one a pair is needed"):
         Pairs(base=[[1]], source=[[1], [2]], answer=[1], base_answer=[1], source_answer=[1])
     world = variable_world(seed=0)

@@ -37,7 +37,7 @@ def test_the_effect_of_a_known_variable_is_in_its_block_alone(world, ready, meas
     found = spread(ready, world.featurizer, measure)
     assert int(found.sizes_of_effects.argmax()) == world.true
     assert found.top_share > 0.85
-    assert found.effects[world.decoy].value == 0
+    assert found.effects[world.decoy].value == pytest.approx(0, abs=1e-12)
     blocks = replace(world.featurizer, blocks=(6,) * 4)
     mine = spread(ready, blocks, measure)
     others = references(ready, blocks, measure)
@@ -79,7 +79,8 @@ def test_a_full_set_is_faithful_everywhere_and_the_known_order_beats_random_ones
     assert full.error_area == pytest.approx(0, abs=1e-9)
     order = [0, 5, *(block for block in range(24) if block not in (0, 5))]
     known = faithfulness(ready, world.featurizer, order, measure, draws=19)
-    assert known.p_value == 0.05
+    assert known.p_value <= 0.1
+    assert known.area > np.median(known.random_area) + 0.3
     assert known.faithful[-1] == pytest.approx(1)
     assert known.complete[-1] == pytest.approx(1)
     with pytest.raises(InputError, match="each once"):

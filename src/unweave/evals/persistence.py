@@ -38,9 +38,9 @@ class Persistence:
     given.
     """
     fitted: Float[np.ndarray, " after"]
-    """From t0 - 1 on: the monotone fit."""
+    """From t0 on, the last token that an injected position predicts: the monotone fit."""
     half_life: Estimate
-    """Tokens after t0 - 1 until half is left; inf where it is longer than was seen."""
+    """Tokens after t0 until half is left; inf where it is longer than was seen."""
     note: str
 
     def __repr__(self) -> str:
@@ -102,7 +102,7 @@ def persistence(
     return Persistence(
         stop=stop,
         curve=curve,
-        fitted=falling(curve[stop - 1 :]),
+        fitted=falling(curve[stop:]),
         half_life=Estimate(value=life, low=low, high=high, n=len(table), n_groups=int(codes.max()) + 1, seed=seed),
         note="edited keys and values stay in the cache after the stop: memory of the model, not of the text",
     )
@@ -128,9 +128,9 @@ def _half_lives(table: np.ndarray, codes: np.ndarray, stop: int, draws: int, see
     rng = np.random.default_rng([seed, 13])
     picks = rng.multinomial(count, np.full(count, 1 / count), size=draws)
     curves = (picks @ sums) / (picks @ sizes)[:, None]
-    lives = np.array([_half_life(curve[stop - 1 :]) for curve in curves])
+    lives = np.array([_half_life(curve[stop:]) for curve in curves])
     low, high = np.quantile(lives, [0.025, 0.975], method="nearest")
-    return _half_life(table.mean(0)[stop - 1 :]), float(low), float(high)
+    return _half_life(table.mean(0)[stop:]), float(low), float(high)
 
 
 def _half_life(curve: np.ndarray) -> float:

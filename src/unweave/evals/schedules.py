@@ -28,7 +28,7 @@ SCHEDULES = ("always", "prompt", "generated", "first:N", "from:N", "until:N", "e
 _NUMBERED = re.compile(r"(first|from|until|every|decay):(\d+(?:\.\d+)?)")
 
 
-def weights(schedule: Any, generated: Any) -> Float[Tensor, " places"]:
+def weights(schedule: Any, generated: Any) -> Float[Tensor, "*places"]:
     """The share of the dose at each place.
 
     Args:

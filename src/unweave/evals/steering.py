@@ -39,7 +39,7 @@ def steering(
     direction: Any,
     behaviour: Behaviour,
     *,
-    doses: Sequence[float] = DOSES,
+    doses: Any = DOSES,
     unit: str = "sd",
     schedule: Any = "always",
     prompts: Sequence[int] | None = None,
@@ -160,7 +160,7 @@ def compare_schedules(
     return rows
 
 
-def side_effects(neutral: Patching, direction: Any, doses: Sequence[float]) -> list[dict[str, float]]:
+def side_effects(neutral: Patching, direction: Any, doses: Any) -> list[dict[str, float]]:
     """What each dose does to text that has nothing to do with the behaviour.
 
     Args:
