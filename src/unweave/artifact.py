@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from unweave.config import Config, config_from
 from unweave.errors import InputError, StoreError, UnweaveError, unknown_name
 from unweave.files import file_sha256, read_json, replace_directory, write_file, write_tensors, write_text
+from unweave.kinds import EVALS
 from unweave.site import Site
 from unweave.version import __version__
 
@@ -89,13 +90,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "reseed": "unweave.probing.reseeds:Reseed",
         "stability": "unweave.probing.reseeds:Stability",
         "union": "unweave.probing.unions:Union",
-        "ablation": "unweave.evals.ablation:Ablation",
-        "class_ablation": "unweave.evals.class_ablation:ClassAblation",
-        "token_rise": "unweave.evals.class_ablation:TokenRise",
-        "neuron_card": "unweave.evals.neuron_card:NeuronCard",
-        "weight_statistic": "unweave.evals.neuron_card:WeightStatistic",
-        "activation_histogram": "unweave.evals.neuron_card:Histogram",
-        "context": "unweave.evals.contexts:Context",
+        **EVALS,
         "interaction_result": "unweave.interaction.result:InteractionResult",
         "basis_config": "unweave.interaction.config:BasisConfig",
         "compute_config": "unweave.interaction.config:ComputeConfig",
@@ -115,20 +110,6 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "ndm_dependence": "unweave.ndm.estimates:Dependence",
         "ndm_checkpoint": "unweave.ndm.checkpoints:Checkpoint",
         "merge_plan": "unweave.ndm.merging:MergePlan",
-        "evals_verdict": "unweave.evals.findings:Verdict",
-        "evals_prediction": "unweave.evals.findings:Prediction",
-        "evals_finding": "unweave.evals.findings:Finding",
-        "evals_dormant_path": "unweave.evals.validity:DormantPath",
-        "evals_naturalness": "unweave.evals.validity:Naturalness",
-        "evidence_card": "unweave.evals.card:EvidenceCard",
-        "evals_spread": "unweave.evals.spread:Spread",
-        "evals_curves": "unweave.evals.curves:Curves",
-        "evals_trace": "unweave.evals.curves:Trace",
-        "evals_persistence": "unweave.evals.persistence:Persistence",
-        "evals_contender": "unweave.evals.comparing:Contender",
-        "evals_contest": "unweave.evals.comparing:Contest",
-        "suite_row": "unweave.evals.suites.running:SuiteRow",
-        "suite_result": "unweave.evals.suites.running:SuiteResult",
         "compound": "unweave.probing.compound:Compound",
         "compound_compared": "unweave.probing.compound:Compared",
     }

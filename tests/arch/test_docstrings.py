@@ -178,6 +178,9 @@ MADE_BY_VERBS = {
     "uw.interaction.perceptron_subject": "measure_subject", "uw.interaction.top_inputs": "label",
     "uw.interaction.write_graphml": "graph_json", "uw.interaction.write_json": "graph_json",
     "uw.interaction.BasisRun": "measure", "uw.interaction.Subject": "modadd_subject",
+    "uw.evals.Behaviour": "logit_difference", "uw.evals.Contest": "compare", "uw.evals.EvidenceCard": "card",
+    "uw.evals.Finding": "interchange_accuracy", "uw.evals.Patching": "patching", "uw.evals.SuiteResult": "run_suite",
+    "uw.evals.Verdict": "card", "uw.evals.run_suite": "`unweave evaluate run`", "uw.evals.suite_tests": "run_suite",
     "uw.evals.Effects": "effects_of", "uw.evals.PlainRun": "plain_run", "uw.load": "save",
 }  # fmt: skip
 """Exported names without an example of their own -> whose example shows them."""

@@ -93,7 +93,7 @@ def test_rows_of_the_selection_are_refused(world, pairs):
 
 @pytest.fixture(scope="module")
 def illusion():
-    """h = (read by nothing but correlated with a, read but silent, carries a); the output reads the last two, each alone."""
+    """h = (what nothing reads and goes with a, silent, what carries a); the output reads the last two, each alone."""
     module = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)).double()
     with torch.no_grad():
         module[0].weight.copy_(torch.tensor([[1.0, 0, 0], [0, 0.001, 0], [1.0, 0, 0]]))

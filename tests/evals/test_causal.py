@@ -11,11 +11,9 @@ import unweave as uw
 from unweave.errors import DataError, InputError, UnknownName
 from unweave.evals.behaviours import Behaviour, logit_difference
 from unweave.evals.causal import (
-    ablate_block,
     disentangle,
     interchange_accuracy,
     interchange_effect,
-    project_everywhere,
 )
 from unweave.evals.changes import other_rows, project_out
 from unweave.evals.findings import Prediction, Verdict, finding
@@ -23,6 +21,7 @@ from unweave.evals.pairs import Pairs, solved_pairs, some_pairs, split_pairs
 from unweave.evals.patching import gradient, patching, scores
 from unweave.evals.planted.language import TAG_FOR, style_world
 from unweave.evals.planted.module import variable_world
+from unweave.evals.removal import ablate_block, project_everywhere
 from unweave.evals.spread import screen_blocks
 from unweave.features.affine import AffineFeaturizer
 
@@ -174,7 +173,7 @@ def test_what_no_test_takes():
         finding("t", "f", values, np.zeros((5, 10)), unit="u", scope="sequence")
     with pytest.raises(UnknownName, match="direction"):
         Prediction(direction="up")
-    with pytest.raises(InputError, match="margin -1.0"):
+    with pytest.raises(InputError, match=r"margin -1\.0"):
         Prediction(margin=-1.0)
     with pytest.raises(InputError, match="one a pair is needed"):
         Pairs(base=[[1]], source=[[1], [2]], answer=[1], base_answer=[1], source_answer=[1])

@@ -10,11 +10,9 @@ from unweave.evals.behaviours import logit_difference as logit_difference
 from unweave.evals.behaviours import probability as probability
 from unweave.evals.card import EvidenceCard as EvidenceCard
 from unweave.evals.card import card as card
-from unweave.evals.causal import ablate_block as ablate_block
 from unweave.evals.causal import disentangle as disentangle
 from unweave.evals.causal import interchange_accuracy as interchange_accuracy
 from unweave.evals.causal import interchange_effect as interchange_effect
-from unweave.evals.causal import project_everywhere as project_everywhere
 from unweave.evals.class_ablation import ClassAblation as ClassAblation
 from unweave.evals.class_ablation import ablate_by_class as ablate_by_class
 from unweave.evals.comparing import Contest as Contest
@@ -45,6 +43,8 @@ from unweave.evals.patching import patching as patching
 from unweave.evals.patching import scores as scores
 from unweave.evals.persistence import persistence as persistence
 from unweave.evals.planted.suite import evaluate_planted as evaluate_planted
+from unweave.evals.removal import ablate_block as ablate_block
+from unweave.evals.removal import project_everywhere as project_everywhere
 from unweave.evals.schedules import schedule_edits as schedule_edits
 from unweave.evals.spread import participation as participation
 from unweave.evals.spread import references as references

@@ -21,12 +21,13 @@ import torch
 from unweave.artifact import fingerprint
 from unweave.errors import DataError, InputError, unknown_name
 from unweave.evals.behaviours import Behaviour, logit_difference
-from unweave.evals.causal import DRAWS, ablate_block, interchange_accuracy, interchange_effect, ready_pairs
+from unweave.evals.causal import DRAWS, interchange_accuracy, interchange_effect, ready_pairs
 from unweave.evals.changes import check_blocks_of, exchange, size_of
 from unweave.evals.curves import rank_correlation
 from unweave.evals.findings import Finding, Prediction, Verdict
 from unweave.evals.pairs import Pairs, solved_pairs
 from unweave.evals.patching import Patching, content_ids
+from unweave.evals.removal import ablate_block
 from unweave.evals.validity import DormantPath, Naturalness, dormant_path, naturalness
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.featurizer import Featurizer

@@ -1,4 +1,4 @@
-"""Tests of what a block causes: interchange, cause against isolate, ablation, and a direction projected out everywhere.
+"""Tests of what a block causes when it comes from another input: accuracy, cause against isolate, and effect.
 
 Every test compares the block with random subspaces of equal rank whose edits are scaled to the norm of its own, reports
 what nothing and what the whole site does, and takes its interval over groups.
@@ -7,8 +7,6 @@ what nothing and what the whole site does, and takes its interval over groups.
 |---|---|---|---|---|
 | `interchange_accuracy` | mean 1[argmax M(x_b; z_F := z_F(x_s)) = counterfactual] | share | pairs solved unpatched | specs/evaluation.md E9 |
 | `disentangle` | (cause + isolate) / 2 | share | source label for the target, base label for others | E10 |
-| `ablate_block` | B(M) - B(M; z_F := 0, mean, resample) | unit of B | residual kept | E11 |
-| `project_everywhere` | h := h - (h v_hat) v_hat' | unit of B | every block input, attention and MLP output | E12 |
 | `interchange_effect` | B(x_b; z_F := z_F(x_s)) - B(x_b) | unit of B | patching, restoration of a corrupted run | E17 |
 """  # noqa: E501 - a table does not wrap
 
@@ -18,34 +16,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from unweave.errors import InputError, unknown_name
 from unweave.evals.behaviours import FIRST_TOKEN, Behaviour, answered, logit_difference
 from unweave.evals.changes import (
     check_blocks_of,
     exchange,
-    other_rows,
     random_bases,
-    resampled,
-    set_to_means,
     size_of,
     source_of,
-    vector_of,
 )
 from unweave.evals.findings import Finding, Prediction, codes_of, finding
 from unweave.evals.pairs import Pairs, as_inputs, solved_pairs
 from unweave.evals.patching import Change, Patching, changed, gradient, patching, scores
 from unweave.features.featurizer import Featurizer
-from unweave.models.edits import Edit
 from unweave.models.model import Model
-from unweave.models.tokens import Tokens
 
 DRAWS = 39
 """Random controls of a test."""
-KINDS = ("mean", "zero", "resample")
 
 
 def interchange_accuracy(
@@ -77,8 +65,14 @@ def interchange_accuracy(
 
     Source:
         Geiger et al. 2023, arXiv 2303.02536, interchange intervention accuracy.
+
+    Example:
+        >>> from unweave.evals.planted.module import variable_world
+        >>> world = variable_world(seed=0)
+        >>> interchange_accuracy(world.model, world.featurizer, world.true, world.pairs(30, seed=1))
+        Finding(interchange accuracy: 1 share, control 0.11, supported)
     """
-    blocks = _blocks(model, featurizer, block)
+    blocks = blocks_of_claim(model, featurizer, block)
     kept, share = solved_pairs(model, pairs)
     ready = ready_pairs(model, featurizer, kept)
     screen = None if budget == 1 else gradient(ready, logit_difference(kept.answer, kept.base_answer))
@@ -128,8 +122,15 @@ def disentangle(
 
     Source:
         Huang et al. 2024, arXiv 2402.17700 (RAVEL), section 3.
+
+    Example:
+        >>> from unweave.evals.planted.module import variable_world
+        >>> world = variable_world(seed=0)
+        >>> cause, isolate = world.pairs(30, seed=1), world.pairs(30, seed=2, about="b")
+        >>> disentangle(world.model, world.featurizer, world.true, cause, isolate).details["isolate"]
+        1.0
     """
-    blocks = _blocks(model, featurizer, block)
+    blocks = blocks_of_claim(model, featurizer, block)
     parts, shares, tables = [], [], []
     for pairs in (cause, isolate):
         kept, share = solved_pairs(model, pairs)
@@ -183,8 +184,17 @@ def interchange_effect(
         draws: Random subspaces of equal rank and norm.
         budget: Candidates that the block was chosen from; every control is then the best of as many, by slope.
         seed: Of controls and interval.
+
+    Example:
+        >>> from unweave.evals.planted.module import variable_world
+        >>> world = variable_world(seed=0)
+        >>> pairs = world.pairs(30, seed=1)
+        >>> ready = ready_pairs(world.model, world.featurizer, pairs)
+        >>> measure = logit_difference(pairs.answer, pairs.base_answer)
+        >>> interchange_effect(ready, world.featurizer, world.decoy, measure).verdict.value
+        'refuted'
     """
-    blocks = _blocks(patched.model, featurizer, block)
+    blocks = blocks_of_claim(patched.model, featurizer, block)
     source_of(patched)
     claim = prediction or Prediction()
     screen = None if budget == 1 else gradient(patched, behaviour) * (1 if claim.direction == "greater" else -1)
@@ -203,126 +213,6 @@ def interchange_effect(
         seed=seed,
         details={"plain": float(values[0].mean()), "size": size_of(featurizer, blocks), "budget": budget},
     )
-
-
-def ablate_block(
-    patched: Patching,
-    featurizer: Featurizer,
-    block: Any,
-    behaviour: Behaviour,
-    *,
-    kind: str = "mean",
-    means: Tensor | None = None,
-    groups: Any = None,
-    prediction: Prediction | None = None,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Finding:
-    """What a behaviour loses when a block is set to its mean, to zero or to another input's values.
-
-    Args:
-        patched: The base; no source is needed.
-        featurizer: With the block.
-        block: Number or numbers.
-        behaviour: What is measured.
-        kind: `mean`, `zero` (in the featurizer's own origin) or `resample`.
-        means: Mean of each unit over training rows; None takes the rows of the base.
-        groups: The group of each item.
-        prediction: What is claimed.
-        draws: Random subspaces of equal rank, ablated the same way and scaled to the norm of the edit.
-        seed: Of controls and interval.
-    """
-    if kind not in KINDS:
-        raise unknown_name("ablation", kind, KINDS)
-    blocks = _blocks(patched.model, featurizer, block)
-    centre = patched.base.double().mean(0)
-    if kind == "resample":
-        change = resampled(patched, featurizer, blocks, seed=seed)
-        given = patched.base[other_rows(patched.row, seed=seed)].double() - patched.base.double()
-    else:
-        filled = featurizer.encode(centre)[0] if kind == "mean" and means is None else means
-        change = set_to_means(featurizer, blocks, filled if kind == "mean" else None)
-        given = (centre if kind == "mean" else torch.zeros_like(centre)) - patched.base.double()
-    moved = (changed(patched, change).double() - patched.base.double()).norm(dim=1)
-    bases = random_bases(patched.width, size_of(featurizer, blocks), draws=draws, seed=seed)
-    controls = [_along(given, basis, moved) for basis in bases]
-    whole = _shift(given)
-    values = scores(patched, [None, whole, change, *controls], behaviour)
-    drops = values[0] - values[1:]
-    return finding(
-        f"{kind} ablation",
-        f"B(M) - B(M; z_F := {kind})",
-        drops[1],
-        drops[2:],
-        unit=behaviour.unit,
-        scope=behaviour.scope,
-        groups=groups,
-        prediction=prediction,
-        floor=0.0,
-        ceiling=float(drops[0].mean()),
-        seed=seed,
-        details={"plain": float(values[0].mean()), "zero": "the featurizer's origin" if kind == "zero" else ""},
-    )
-
-
-def project_everywhere(
-    model: Model,
-    direction: Any,
-    tokens: Any,
-    behaviour: Behaviour,
-    *,
-    groups: Any = None,
-    prediction: Prediction | None = None,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Finding:
-    """What a behaviour loses when a direction is projected out wherever the stream is written.
-
-    Args:
-        model: A transformer.
-        direction: A `Direction` or a vector; its length and sign do not count.
-        tokens: What the behaviour is measured on.
-        behaviour: What is measured.
-        groups: The group of each item.
-        prediction: What is claimed.
-        draws: Random directions.
-        seed: Of controls and interval.
-    """
-    batch = as_inputs(model, tokens)
-    sites = writers(model)
-    width = model.width(sites[0])
-    vectors = [vector_of(direction), *(basis[:, 0] for basis in random_bases(width, 1, draws=draws, seed=seed))]
-    plain = patching(model, sites[-1], batch)
-    changes: list[Change | None] = [None]
-    for first in range(0, len(vectors), max(1, plain.batch // plain.rows)):
-        some = torch.stack([one.to(plain.base) for one in vectors[first : first + max(1, plain.batch // plain.rows)]])
-        for ended in _projected(model, batch, sites, some / some.norm(dim=1, keepdim=True)):
-            found = ended[plain.row, plain.column]
-            changes.append(lambda _values, places, found=found: found[places])
-    tables = scores(plain, changes, behaviour)
-    drops = tables[0] - tables[1:]
-    return finding(
-        "projection everywhere",
-        "B(M) - B(M; h := h - (h v) v' at every block input, attention and MLP output)",
-        drops[0],
-        drops[1:],
-        unit=behaviour.unit,
-        scope=behaviour.scope,
-        groups=groups,
-        prediction=prediction,
-        floor=0.0,
-        seed=seed,
-        details={"sites": len(sites), "plain": float(tables[0].mean())},
-    )
-
-
-def writers(model: Model) -> list[str]:
-    """Every place that writes to the stream: the first block's input, attention and MLP outputs, and block outputs."""
-    if model.family is None:
-        raise InputError("a plain module has no stream: project out with an edit at a site of your choice")
-    names = ("attn_out", "mlp_out", "resid_post")
-    found = [site for site in model.sites() if site.component in names]
-    return ["blocks.0.resid_pre", *(str(site) for site in found)]
 
 
 def ready_pairs(model: Model, featurizer: Featurizer, pairs: Pairs) -> Patching:
@@ -360,7 +250,7 @@ def random_exchanges(
             gains.append(float((part * slope).sum() / part.norm().clamp_min(1e-30)))
         best = np.array(gains).reshape(draws, budget).argmax(1)
         bases = [bases[draw * budget + int(place)] for draw, place in enumerate(best)]
-    return [_along(shift, basis, moved) for basis in bases]
+    return [along(shift, basis, moved) for basis in bases]
 
 
 def _scored(
@@ -382,35 +272,22 @@ def _scored(
     return scores(patched, [None, exchange(patched, featurizer, None), change, *controls], behaviour)
 
 
-def _projected(
-    model: Model, batch: Tokens, sites: Sequence[str], units: Float[Tensor, "v d"]
-) -> Float[Tensor, "v rows pos d"]:
-    """The last site with each direction projected out at every site, all directions along one batch axis."""
-    many = Tokens(ids=batch.ids.repeat(len(units), 1), mask=batch.mask.repeat(len(units), 1))
-
-    def without(values: Tensor) -> Tensor:
-        each = units.to(values).repeat_interleave(len(batch), 0)[:, None]
-        return values - (values * each).sum(-1, keepdim=True) * each
-
-    with model.edit([Edit(site=site, operator=without) for site in sites]):
-        ended = model.capture(many, [sites[-1]])[sites[-1]]
-    return ended.reshape(len(units), *batch.ids.shape, -1)
-
-
-def _along(shift: Tensor, basis: Tensor, moved: Tensor) -> Change:
+def along(shift: Tensor, basis: Tensor, moved: Tensor) -> Change:
     """The part of a shift in a subspace, scaled to the root mean square length of the block's own edit: one factor for
     all places, so that a random block and its controls are exchangeable.
     """
     part = (shift @ basis) @ basis.T
     own = part.norm()
-    return _shift(part * (moved.norm() / own if own > 0 else 0.0))
+    return shift_by(part * (moved.norm() / own if own > 0 else 0.0))
 
 
-def _shift(step: Tensor) -> Change:
+def shift_by(step: Tensor) -> Change:
+    """Plus a step of its own at each place."""
     return lambda values, places: values + step[places].to(values)
 
 
-def _blocks(model: Model, featurizer: Featurizer, block: Any) -> tuple[int, ...]:
+def blocks_of_claim(model: Model, featurizer: Featurizer, block: Any) -> tuple[int, ...]:
+    """The blocks that a claim is about; None means all."""
     found = check_blocks_of(model, featurizer, block)
     return tuple(range(len(featurizer.blocks))) if found is None else found
 

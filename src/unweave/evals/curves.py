@@ -76,6 +76,17 @@ def faithfulness(
 
     Raises:
         InputError: The order is not one of all blocks, or the corruption changes nothing.
+
+    Example:
+        >>> from unweave.evals.planted.module import variable_world
+        >>> from unweave.evals import logit_difference
+        >>> from unweave.evals.causal import ready_pairs
+        >>> world = variable_world(seed=0)
+        >>> pairs = world.pairs(20, seed=1)
+        >>> ready = ready_pairs(world.model, world.featurizer, pairs)
+        >>> measure = logit_difference(pairs.base_answer, pairs.answer)
+        >>> faithfulness(ready, world.featurizer, list(range(24)), measure).faithful[-1]
+        1.0
     """
     count = len(featurizer.blocks)
     if sorted(order) != list(range(count)):
@@ -152,6 +163,16 @@ def trace(
     Source:
         Meng et al. 2022, arXiv 2202.05262 (causal tracing); Nanda 2023 and Syed et al. 2023, arXiv 2310.10348
         (attribution patching).
+
+    Example:
+        >>> from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
+        >>> from unweave.evals import logit_difference
+        >>> world = style_world(seed=0)
+        >>> clean, corrupt = (world.prompts(6, seed=0, tag=tag) for tag in (TAG_FOR, TAG_AGAINST))
+        >>> own, other = (world.words(of_the_style=kind)[0] for kind in (True, False))
+        >>> measure = logit_difference([own] * 6, [other] * 6)
+        >>> int(trace(world.model, clean, corrupt, ["blocks.0.resid_pre"], [0, 1], measure).exact.argmax())
+        0
     """
     screened = np.zeros((len(sites), len(positions)))
     exact = np.full_like(screened, np.nan)

@@ -119,6 +119,12 @@ def solved_pairs(model: Model, pairs: Pairs, *, least: float = LEAST_SHARE) -> t
 
     Raises:
         DataError: It solves fewer: it does not do what is to be explained.
+
+    Example:
+        >>> from unweave.evals.planted.module import variable_world
+        >>> world = variable_world(seed=0)
+        >>> solved_pairs(world.model, world.pairs(20, seed=1))
+        (Pairs(20 pairs), 1.0)
     """
     right = solved(model, pairs)
     share = float(right.mean())
@@ -141,6 +147,11 @@ def split_pairs(pairs: Pairs, *, select: float = 0.4, seed: int = 0) -> tuple[Pa
 
     Raises:
         DataError: Fewer than two groups.
+
+    Example:
+        >>> from unweave.evals.planted.module import variable_world
+        >>> split_pairs(variable_world(seed=0).pairs(20, seed=1))
+        (Pairs(8 pairs), Pairs(12 pairs))
     """
     names = np.arange(len(pairs)) if pairs.groups is None else np.asarray(pairs.groups)
     unique, codes = np.unique(names, return_inverse=True)

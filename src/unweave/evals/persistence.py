@@ -75,6 +75,15 @@ def persistence(
 
     Raises:
         InputError: Continuations that end before the injection stops.
+
+    Example:
+        >>> from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
+        >>> from unweave.evals.patching import patching
+        >>> world = style_world(seed=0)
+        >>> tokens, prompts, measure = world.continued(world.prompts(8, seed=0), seed=0)
+        >>> ready = patching(world.model, "blocks.0.resid_post", tokens)
+        >>> persistence(ready, world.memory, measure, dose=1.0, prompts=prompts, stop=3)
+        Persistence(stop 3, half-life 1 tokens)
     """
     g = generated_index(patched, prompts)
     change = inject(vector_of(direction).double(), dose, weights(f"until:{stop}", g))

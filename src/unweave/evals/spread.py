@@ -156,6 +156,17 @@ def references(
         groups: The group of each item.
         rows: Activations to fit PCA on; None is the base rows.
         seed: Of rotation and intervals.
+
+    Example:
+        >>> from unweave.evals.planted.module import variable_world
+        >>> from unweave.evals import logit_difference
+        >>> from unweave.evals.causal import ready_pairs
+        >>> world = variable_world(seed=0)
+        >>> pairs = world.pairs(20, seed=1)
+        >>> ready = ready_pairs(world.model, world.featurizer, pairs)
+        >>> measure = logit_difference(pairs.answer, pairs.base_answer)
+        >>> [one.basis for one in references(ready, world.featurizer, measure)]
+        ['identity', 'random', 'pca', 'pca descending']
     """
     width, sizes = patched.width, tuple(featurizer.blocks)
     if sum(sizes) != width:
@@ -183,6 +194,17 @@ def selectivity(first: Spread, second: Spread) -> Float[np.ndarray, " s"]:
     Args:
         first: Of one behaviour.
         second: Of another, same partition.
+
+    Example:
+        >>> from unweave.evals.planted.module import variable_world
+        >>> from unweave.evals import logit_difference
+        >>> from unweave.evals.causal import ready_pairs
+        >>> world = variable_world(seed=0)
+        >>> pairs = world.pairs(20, seed=1)
+        >>> ready = ready_pairs(world.model, world.featurizer, pairs)
+        >>> first = spread(ready, world.featurizer, logit_difference(pairs.answer, pairs.base_answer))
+        >>> float(selectivity(first, first).max())
+        0.0
     """
     if first.sizes != second.sizes:
         raise InputError("the two are of different partitions: selectivity compares blocks of one")

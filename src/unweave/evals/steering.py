@@ -71,6 +71,14 @@ def steering(
 
     Raises:
         InputError: Doses that are not symmetric about 0.
+
+    Example:
+        >>> from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
+        >>> world = style_world(seed=0)
+        >>> tokens, prompts, measure = world.continued(world.prompts(8, seed=0), seed=0)
+        >>> ready = patching(world.model, "blocks.0.resid_post", tokens)
+        >>> steering(ready, world.memory, measure, doses=(-1, 0, 1), unit="raw", prompts=prompts).supported
+        True
     """
     grid = tuple(sorted(float(dose) for dose in doses))
     if 0.0 not in grid or any(abs(one + two) > 1e-9 for one, two in zip(grid, grid[::-1], strict=True)):
@@ -139,6 +147,15 @@ def compare_schedules(
 
     Returns:
         A row a schedule: its name, the largest dose at one place, the effect and its interval.
+
+    Example:
+        >>> from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
+        >>> world = style_world(seed=0)
+        >>> tokens, prompts, measure = world.continued(world.prompts(8, seed=0), seed=0)
+        >>> ready = patching(world.model, "blocks.0.resid_pre", tokens)
+        >>> rows = compare_schedules(ready, world.style, measure, ["always", "first:1"], dose=0.5, prompts=prompts)
+        >>> [row["schedule"] for row in rows]
+        ['always', 'first:1']
     """
     g = generated_index(patched, prompts)
     vector, count = vector_of(direction).double(), patched.rows
@@ -170,6 +187,14 @@ def side_effects(neutral: Patching, direction: Any, doses: Any) -> list[dict[str
 
     Returns:
         A row a dose: `dose`, `kl` (nats a token, from the plain run) and `loss` (rise of the loss, nats a token).
+
+    Example:
+        >>> from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
+        >>> world = style_world(seed=0)
+        >>> ready = patching(world.model, "blocks.0.resid_post", world.prompts(4, seed=0))
+        >>> rows = side_effects(ready, world.memory, [0.0, 1.0])
+        >>> rows[0]["kl"] == 0 < rows[1]["kl"]
+        True
     """
     vector = vector_of(direction).double()
     sums, count = np.zeros((len(doses), 2)), 0

@@ -96,6 +96,17 @@ def dormant_path(
 
     Raises:
         InputError: The featurizer is not affine.
+
+    Example:
+        >>> from unweave.evals.planted.module import variable_world
+        >>> from unweave.evals import logit_difference
+        >>> from unweave.evals.causal import ready_pairs
+        >>> world = variable_world(seed=0)
+        >>> pairs = world.pairs(20, seed=1)
+        >>> ready = ready_pairs(world.model, world.featurizer, pairs)
+        >>> measure = logit_difference(pairs.answer, pairs.base_answer)
+        >>> dormant_path(ready, world.featurizer, (world.true,), measure).illusory
+        False
     """
     affine = as_affine(featurizer)
     rows, name = reader(patched, probes=probes, seed=seed)
@@ -166,6 +177,15 @@ def naturalness(patched: Patching, change: Change, held_out: Any, *, later: int 
         held_out: Inputs that are neither base nor source.
         later: Sites behind it that are looked at.
         most: Rows used of each.
+
+    Example:
+        >>> from unweave.evals.planted.module import variable_world
+        >>> from unweave.evals.patching import patching
+        >>> world = variable_world(seed=0)
+        >>> x, _, _ = world.inputs(60, seed=1)
+        >>> ready = patching(world.model, "0", x)
+        >>> naturalness(ready, lambda h, _: h + 40, world.inputs(60, seed=2)[0]).off_distribution
+        True
     """
     model = patched.model
     names = [str(patched.site), *later_sites(patched, later)]

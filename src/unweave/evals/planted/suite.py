@@ -20,11 +20,9 @@ from unweave.errors import InputError, unknown_name
 from unweave.evals.behaviours import logit_difference
 from unweave.evals.card import card
 from unweave.evals.causal import (
-    ablate_block,
     disentangle,
     interchange_accuracy,
     interchange_effect,
-    project_everywhere,
     ready_pairs,
 )
 from unweave.evals.curves import faithfulness
@@ -33,6 +31,7 @@ from unweave.evals.findings import Verdict
 from unweave.evals.patching import patching
 from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
 from unweave.evals.planted.module import VariableWorld, variable_world
+from unweave.evals.removal import ablate_block, project_everywhere
 from unweave.evals.spread import screen_blocks
 from unweave.evals.steering import steering
 from unweave.features.affine import AffineFeaturizer
@@ -74,6 +73,10 @@ def evaluate_planted(
     Raises:
         InputError: Fewer than one repetition.
         UnknownName: Another test.
+
+    Example:
+        >>> evaluate_planted(repeats=1, tests=["mean ablation"], calibration=0)["tests"]["mean ablation"]["power"]
+        1.0
     """
     if repeats < 1:
         raise InputError(f"repeats is {repeats}: at least 1")
