@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import samples_evals
 import samples_interaction
 import samples_ndm
 import samples_probing
@@ -284,6 +285,7 @@ def artifacts() -> dict[str, Any]:
         **samples_probing.artifacts(),
         **samples_interaction.artifacts(),
         **samples_ndm.artifacts(),
+        **samples_evals.artifacts(estimate),
         "ablation": Ablation(
             name="n",
             basis="pca",

@@ -186,6 +186,9 @@ MADE_BY_VERBS = {
     "uw.superposition.Waterfall": "explain", "uw.superposition.World": "world",
     "uw.superposition.shuffle_contexts": "geometry", "uw.superposition.topics": "clusters",
     "uw.superposition.off_diagonal": "pca_distance",
+    "uw.evals.Behaviour": "logit_difference", "uw.evals.Contest": "compare", "uw.evals.EvidenceCard": "card",
+    "uw.evals.Finding": "interchange_accuracy", "uw.evals.Patching": "patching", "uw.evals.SuiteResult": "run_suite",
+    "uw.evals.Verdict": "card", "uw.evals.run_suite": "`unweave evaluate run`", "uw.evals.suite_tests": "run_suite",
     "uw.evals.Effects": "effects_of", "uw.evals.PlainRun": "plain_run", "uw.load": "save",
 }  # fmt: skip
 """Exported names without an example of their own -> whose example shows them."""

@@ -15,8 +15,10 @@ from typing import Any
 import typer
 
 from unweave.cli.collect import collect
+from unweave.cli.compare import compare
 from unweave.cli.directions import directions
 from unweave.cli.doctor import doctor
+from unweave.cli.evaluate import evaluate
 from unweave.cli.lib import lib
 from unweave.cli.ndm import ndm
 from unweave.cli.probe import probe
@@ -61,6 +63,8 @@ app.command()(collect)
 app.command()(directions)
 app.command()(report)
 app.command()(doctor)
+app.command()(compare)
+app.add_typer(evaluate, name="evaluate")
 app.add_typer(probe, name="probe")
 app.add_typer(lib, name="lib")
 app.add_typer(ndm, name="ndm")

@@ -13,6 +13,7 @@ from unweave.study.step_cards import write_cards
 from unweave.study.step_collect import collect_rows
 from unweave.study.step_controls import weigh_controls
 from unweave.study.step_directions import read_and_write
+from unweave.study.step_evidence import weigh_evidence
 from unweave.study.step_interaction import interaction_graph
 from unweave.study.step_labels import describe_labels
 from unweave.study.step_partition import part_space
@@ -56,5 +57,6 @@ STEPS: tuple[Step, ...] = (
         uses=("ablation",),
     ),
     Step(name="interaction", title="The interaction graph of the last layer", run=interaction_graph),
+    Step(name="evidence", title="The evidence for one representation", run=weigh_evidence),
 )
 """In order; a step may use the artifacts of those before it."""

@@ -1,0 +1,117 @@
+"""`unweave compare`: decompositions of one site side by side."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unweave.cli.options import Debug, Json, Out, Quiet
+
+if TYPE_CHECKING:
+    from unweave.models.model import Model
+
+HELP = """Compare decompositions of one site: what each causes at equal dimension, beside the search it had.
+
+\b
+    unweave compare partition/featurizer pca ica neurons random topk topk-frozen \\
+        --model gpt2 --suite ioi --test duplicate --site blocks.6.resid_post
+    unweave compare pca random --model zoo:docs --pairs pairs.jsonl --site blocks.2.resid_post
+
+Names are made from the activations of the pairs: neurons, pca, ica, random, topk (a small dictionary trained on them)
+and topk-frozen (its twin with a random decoder). Everything else is a directory that a command wrote.
+"""
+
+
+def compare(
+    decompositions: Annotated[list[str], typer.Argument(help="Directories of featurizers, or names of usual ones.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Model directory, Hugging Face name or zoo:NAME.")],
+    site: Annotated[
+        str | None, typer.Option("--site", "-s", help="Site; not needed where an artifact names it.")
+    ] = None,
+    suite: Annotated[str, typer.Option("--suite", help="ioi.")] = "ioi",
+    test: Annotated[str | None, typer.Option("--test", help="Test of the suite; else its last one.")] = None,
+    pairs: Annotated[
+        Path | None, typer.Option("--pairs", help="Instead of a suite: jsonl with base, source, answer, base_answer.")
+    ] = None,
+    dimension: Annotated[int, typer.Option("--dimension", "-k", help="Dimensions that each may exchange.")] = 1,
+    prompts: Annotated[int, typer.Option("--prompts", help="Prompts of the suite.")] = 400,
+    out: Out = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of split, controls and made decompositions.")] = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Placeholder, replaced by HELP."""
+    from unweave.artifact import save
+    from unweave.cli.featurizers import featurizer_at
+    from unweave.cli.numbers import without_nan
+    from unweave.errors import InputError
+    from unweave.evals.comparing import MADE, contenders_of
+    from unweave.evals.comparing import compare as contest
+    from unweave.evals.patching import patching
+    from unweave.models.loading import load_model
+
+    if dimension < 1:
+        raise InputError(f"--dimension is {dimension}: at least 1")
+    loaded = load_model(model)
+    stored = {name: featurizer_at(Path(name), site) for name in decompositions if name not in MADE}
+    where = site or next((str(one.site) for one in stored.values()), None)
+    if where is None:
+        raise InputError("no site was given: --site, or a directory of a featurizer that names one")
+    task = _task(loaded, suite, test, pairs, prompts, seed)
+    ready = patching(loaded, where, task.base, positions=task.positions)
+    names = [name for name in decompositions if name in MADE]
+    made = contenders_of(ready.base, site=where, names=names, model=loaded.fingerprint, seed=seed)
+    ordered = {name: stored.get(name) or made[name] for name in dict.fromkeys(decompositions)}
+    found = contest(loaded, ordered, task, dimension=dimension, seed=seed)
+    if out is not None:
+        save(found, out)
+    if json:
+        facts = {
+            "site": found.site, "model": loaded.name, "dimension": dimension, "whole": found.whole,
+            "kept_share": found.kept_share, "n_select": found.n_select, "n_report": found.n_report,
+            "rows": found.table(),
+        }  # fmt: skip
+        typer.echo(jsonlib.dumps(without_nan(facts)))
+        return
+    _show(found)
+
+
+compare.__doc__ = HELP
+
+
+def _task(loaded: Model, suite: str, test: str | None, pairs: Path | None, prompts: int, seed: int) -> Any:
+    from unweave.errors import unknown_name
+    from unweave.evals.suites.files import read_pairs
+    from unweave.evals.suites.running import suite_tests
+
+    if pairs is not None:
+        return read_pairs(loaded, pairs)
+    tests = {one.name: one for one in suite_tests(loaded, suite, count=prompts, seed=seed)}
+    name = test or list(tests)[-1]
+    if name not in tests:
+        raise unknown_name("test", name, tests)
+    return tests[name].pairs()
+
+
+def _show(found: Any) -> None:
+    from unweave.cli.tables import show
+
+    rows = [
+        [
+            row["name"],
+            str(row["dimension"]),
+            str(row["candidates"]),
+            f"{row['share']:.3f}",
+            f"{row['effect']:.3g}",
+            f"{row['control']:.3g}",
+            f"{row['unexplained']:.3f}",
+            row["verdict"],
+        ]
+        for row in found.table()
+    ]
+    columns = ["decomposition", "dim", "candidates", "share", "effect", "control", "unexplained", "verdict"]
+    show(f"{found.site}: share of the whole site's effect, {found.n_report} held-out pairs", columns, rows)

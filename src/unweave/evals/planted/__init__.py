@@ -1,0 +1,1 @@
+"""Worlds whose causal variables are known, and the error rates of every test on them."""

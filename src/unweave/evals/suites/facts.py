@@ -1,0 +1,199 @@
+"""RAVEL-style entity attributes and knowledge conflicts: pairs for cause, isolate and the two routes of an answer.
+
+| code | paper | shape | meaning, unit | where |
+|---|---|---|---|---|
+| `cause`, `isolate` | - | pairs | target attribute follows the source; others stay with the base | specs/evaluation.md E10 |
+| `context`, `memory` | corrupt-context, corrupt-parametric | tests | the first mention, or both, by a made-up name | same, section 9 |
+
+Source: Huang et al. 2024, arXiv 2402.17700; the conflict of arXiv 2508.01916, section 5. Words are our own; give tables
+of your own for what a model knows.
+"""  # noqa: E501 - a table does not wrap
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unweave.errors import DataError, InputError
+from unweave.evals.behaviours import logit_difference, probability
+from unweave.evals.pairs import Pairs
+from unweave.evals.suites.published import SuiteTest
+from unweave.evals.suites.words import CITIES, CITY_TEMPLATES, LAUREATES, MADE_UP, filled, token_ids
+from unweave.models.model import Model
+from unweave.models.tokens import Tokens, pad
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AttributePairs:
+    """Pairs of entities about one attribute and about the others."""
+
+    attribute: str
+    cause: Pairs
+    isolate: Pairs
+
+    def __repr__(self) -> str:
+        """Attribute and pairs."""
+        return f"AttributePairs({self.attribute}, {len(self.cause)} cause, {len(self.isolate)} isolate)"
+
+
+def attributes(
+    model: Model,
+    attribute: str,
+    *,
+    entities: Mapping[str, Mapping[str, str]] = CITIES,
+    templates: Mapping[str, Sequence[str]] = CITY_TEMPLATES,
+    count: int = 200,
+    seed: int = 0,
+) -> AttributePairs:
+    """Base and source prompts about two entities, the same template each, exchanged at the entity's last token.
+
+    Args:
+        model: A causal language model with a tokenizer.
+        attribute: The target.
+        entities: Entity -> attribute -> value; answers are the first tokens of the values.
+        templates: Attribute -> texts with `{e}`.
+        count: Pairs of each kind.
+        seed: Of the choice.
+
+    Raises:
+        InputError: An attribute without values or templates.
+        DataError: Fewer than two values that begin with another token.
+    """
+    known = {name: dict(values) for name, values in entities.items() if attribute in values}
+    if not known or attribute not in templates:
+        raise InputError(f"no entity or template has the attribute {attribute!r}: give tables that do")
+    others = [name for name in templates if name != attribute and any(name in values for values in known.values())]
+    if not others:
+        raise InputError(f"{attribute!r} is the only attribute: isolation needs another one")
+    rng = np.random.default_rng([seed, 41])
+    cause = _attribute_pairs(model, [attribute], attribute, known, templates, count, rng, follow=True)
+    isolate = _attribute_pairs(model, others, attribute, known, templates, count, rng, follow=False)
+    return AttributePairs(attribute=attribute, cause=cause, isolate=isolate)
+
+
+def _attribute_pairs(
+    model: Model,
+    asked: Sequence[str],
+    target: str,
+    known: Mapping[str, Mapping[str, str]],
+    templates: Mapping[str, Sequence[str]],
+    count: int,
+    rng: np.random.Generator,
+    *,
+    follow: bool,
+) -> Pairs:
+    names = list(known)
+    rows: list[tuple[list[int], int, list[int], int, int, int, str]] = []
+    for _ in range(50 * count):
+        if len(rows) == count:
+            break
+        attribute = str(rng.choice(asked))
+        template = str(rng.choice(templates[attribute]))
+        base, source = (str(one) for one in rng.choice(names, size=2, replace=False))
+        if not all(attribute in known[one] for one in (base, source)) or known[base][target] == known[source][target]:
+            continue
+        answers = [_first_token(model, known[one][attribute]) for one in (base, source)]
+        if answers[0] == answers[1]:
+            continue
+        made = [_entity_prompt(model, template, one) for one in (base, source)]
+        rows.append((*made[0], *made[1], *answers, base))
+    if len(rows) < min(count, 2):
+        raise DataError(f"{len(rows)} pairs differ in their answers' first token: give entities whose values differ")
+    return Pairs(
+        base=_tokens([row[0] for row in rows]),
+        source=_tokens([row[2] for row in rows]),
+        answer=[row[5 if follow else 4] for row in rows],
+        base_answer=[row[4] for row in rows],
+        source_answer=[row[5] for row in rows],
+        positions=[[row[1]] for row in rows],
+        source_positions=[[row[3]] for row in rows],
+        groups=np.array([row[6] for row in rows]),
+    )
+
+
+def knowledge_conflict(
+    model: Model,
+    site: str,
+    *,
+    facts: Mapping[str, str] = LAUREATES,
+    statement: str = "{e} won the Nobel Prize in {v}.",
+    question: str = "{e} won the Nobel Prize in",
+    invented: Sequence[str] = MADE_UP,
+    shots: int = 2,
+    count: int = 200,
+    seed: int = 0,
+) -> list[SuiteTest]:
+    """Two routes of an answer: a wrong fact in the context against what the model knows.
+
+    Args:
+        model: A causal language model with a tokenizer.
+        site: Where all positions are patched, such as a `resid_mid`.
+        facts: Entity -> true value.
+        statement: The wrong fact, with `{e}` and `{v}`.
+        question: What is asked, with `{e}`.
+        invented: Names of no one, of as many tokens as those they stand for.
+        shots: True statements about others between the two.
+        count: Prompts.
+        seed: Of the choice.
+
+    Returns:
+        `context`: the source has another name at the first mention, so that the context no longer speaks of the entity;
+            `memory`: at both, so that nothing is known of it. Measures: P(context answer), P(true answer), first
+            tokens.
+
+    Raises:
+        DataError: No invented name has as many tokens as an entity.
+    """
+    lengths: dict[int, list[str]] = {}
+    for name in invented:
+        lengths.setdefault(len(token_ids(model, f" {name}")), []).append(name)
+    rng = np.random.default_rng([seed, 43])
+    usable = [name for name in facts if len(token_ids(model, f" {name}")) in lengths]
+    if not usable:
+        raise DataError("no invented name has as many tokens as an entity: give invented= names that do")
+    rows = []
+    for _ in range(count):
+        entity = str(rng.choice(usable))
+        wrong = str(rng.choice(sorted({value for value in facts.values() if value != facts[entity]})))
+        others = rng.choice([name for name in facts if name != entity], size=shots, replace=False)
+        made_up = str(rng.choice(lengths[len(token_ids(model, f" {entity}"))]))
+        between = " ".join(statement.format(e=one, v=facts[str(one)]) for one in others)
+        texts = [
+            f" {statement.format(e=first, v=wrong)} {between} {question.format(e=second)}"
+            for first, second in ((entity, entity), (made_up, entity), (made_up, made_up))
+        ]
+        ids = [token_ids(model, text) for text in texts]
+        if len({len(one) for one in ids}) == 1:
+            rows.append((*ids, _first_token(model, wrong), _first_token(model, facts[entity]), entity))
+    if len(rows) < 2:
+        raise DataError("the invented names change the number of tokens in every prompt: give others")
+    base = _tokens([row[0] for row in rows])
+    right, true = [row[3] for row in rows], [row[4] for row in rows]
+    groups = np.array([row[5] for row in rows])
+    shares = (probability([[one] for one in answers]) for answers in (right, true))
+    measures = (logit_difference(right, true), *shares)
+    return [
+        SuiteTest(
+            name=name, site=site, base=base, source=_tokens([row[place] for row in rows]), positions="all",
+            measures=measures,
+            chance=-np.inf, groups=groups,
+        )
+        for name, place in (("context", 1), ("memory", 2))
+    ]  # fmt: skip
+
+
+def _entity_prompt(model: Model, template: str, entity: str) -> tuple[list[int], int]:
+    ids, places = filled(model, template.replace(" {e}", "{e}"), {"e": token_ids(model, f" {entity}")})
+    return ids, places["e"]
+
+
+def _first_token(model: Model, value: str) -> int:
+    return token_ids(model, f" {value}")[0]
+
+
+def _tokens(rows: Sequence[Any]) -> Tokens:
+    ids, mask = pad(rows)
+    return Tokens(ids=ids, mask=mask)

@@ -1,0 +1,82 @@
+"""`unweave evaluate` and `unweave compare`: documents, tables, and one line for wrong input."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import unweave as uw
+from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
+from unweave.features.bases import random_rotation
+
+SITE = "blocks.0.resid_post"
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    """The planted language model with a tokenizer of words, pairs about its style, and a random rotation."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("style")
+    world = style_world(seed=0)
+    names = [f"w{number}" for number in range(world.model.vocabulary_size)]
+    tokenizer = Tokenizer(models.WordLevel(vocab={name: number for number, name in enumerate(names)}, unk_token="w2"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    world.model.module.save_pretrained(folder / "model")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="w2").save_pretrained(folder / "model")
+    rows = []
+    for seed in range(40):
+        one, two = (world.prompts(1, seed=seed, tag=tag, length=3)[0].tolist() for tag in (TAG_FOR, TAG_AGAINST))
+        answers = [world.model(torch.tensor([ids]))[0, -1].argmax().item() for ids in (one, two)]
+        base, source = (" ".join(names[number] for number in ids) for ids in (one, two))
+        rows.append({"base": base, "source": source, "base_answer": names[answers[0]], "answer": names[answers[1]]})
+    (folder / "pairs.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    uw.save(replace(random_rotation(24), site=SITE, blocks=(6,) * 4), folder / "random")
+    truth = uw.AffineFeaturizer(read=world.memory[:, None], site=SITE)
+    uw.save(truth, folder / "truth")
+    return folder
+
+
+def test_decompositions_side_by_side(unweave, task, tmp_path):
+    words = ("compare", task / "truth", "pca", "random", "--model", task / "model", "--pairs", task / "pairs.jsonl")
+    done = unweave(*words, "--json", "--out", tmp_path / "contest")
+    assert done.code == 0, done.err
+    rows = {row["name"].rsplit("/", 1)[-1]: row for row in done.document["rows"]}
+    assert set(rows) == {"truth", "pca", "random"}
+    assert rows["truth"]["verdict"] == "supported"
+    assert rows["truth"]["share"] > 0.5 > rows["random"]["share"]
+    assert uw.load(tmp_path / "contest").table()[0]["name"] == str(task / "truth")
+    shown = unweave(*words)
+    assert shown.code == 0
+    assert "share of the whole site's effect" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("evaluate", "run"), "no model was given"),
+        (("evaluate", "run", "--model", "zoo:docs", "--suite", "oio"), "nearest: 'ioi'"),
+        (("evaluate", "run", "--model", "zoo:docs", "--prompts", "1"), "at least 2"),
+        (("evaluate", "run", "--model", "zoo:docs", "--suite", "ioi"), "names are one token"),
+        (("evaluate", "planted", "--test", "steeering"), "nearest: 'steering'"),
+        (("compare", "pca", "--model", "zoo:docs"), "no site was given"),
+        (("compare", "nothing-there", "--model", "zoo:docs", "--site", SITE), "no artifact at"),
+        (("compare", "pca", "--model", "zoo:docs", "--site", SITE, "-k", "0"), "at least 1"),
+    ],
+)
+def test_wrong_input_is_told_in_one_line(unweave, words, message):
+    done = unweave(*words)
+    assert done.code == 2
+    assert message in done.message
+
+
+def test_planted_rates_are_one_document(unweave, tmp_path):
+    words = ("evaluate", "planted", "--seed", "3", "--repeats", "2", "--test", "mean ablation", "--calibration", "0")
+    done = unweave(*words, "--json", "--out", tmp_path)
+    assert done.code == 0, done.err
+    assert done.document["tests"]["mean ablation"]["n"] == 2
+    assert set(done.document["tests"]["mean ablation"]) >= {"false_positive_rate", "power", "n"}
+    assert json.loads((tmp_path / "planted.json").read_text()) == done.document
+    assert "mean ablation" in unweave(*words).out

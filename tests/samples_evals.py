@@ -1,0 +1,131 @@
+"""One small sample of every kind of result that the causal tests write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from unweave.evals.card import EvidenceCard
+from unweave.evals.comparing import Contender, Contest
+from unweave.evals.curves import Curves, Trace
+from unweave.evals.findings import Finding, Prediction, Verdict
+from unweave.evals.persistence import Persistence
+from unweave.evals.spread import Spread
+from unweave.evals.suites.running import SuiteResult, SuiteRow
+from unweave.evals.validity import DormantPath, Naturalness
+
+
+def artifacts(estimate: Any) -> dict[str, Any]:
+    """Kind -> a sample; `estimate` makes one with what breaks naive writers."""
+    prediction = Prediction(margin=0.1, direction="less")
+    finding = Finding(
+        test="interchange effect",
+        formula="B - B",
+        unit="logits",
+        scope="sequence",
+        effect=estimate(),
+        difference=estimate(),
+        values=np.array([1.0, float("nan")]),
+        null=(0.0, float("inf")),
+        draws=19,
+        floor=None,
+        ceiling=-0.0,
+        prediction=prediction,
+        verdict=Verdict.UNDECIDED,
+        details={"doses": [0.0, 1.5], "kl": None},
+        warnings=("w",),
+    )
+    dormant = DormantPath(
+        effect=1.0, row_space=0.1, kept=float("nan"), rank=2, width=5, reader="the matrix", illusory=False
+    )
+    natural = Naturalness(sites=("a", "b"), nearest=(1.0, 2.0), mahalanobis=(3.0, 99.5), off_distribution=True, rows=7)
+    spread = Spread(basis="pca", sizes=(1, 2), effects=(estimate(), estimate()), whole=1.0, variances=(0.5, 0.25))
+    contender = Contender(
+        name="n",
+        method="pca",
+        blocks=(1,),
+        dimension=1,
+        candidates=9,
+        effect=finding,
+        share=0.5,
+        participation=1.5,
+        unexplained=0.0,
+        dormant=None,
+    )
+    row = SuiteRow(
+        test="t",
+        measure="m",
+        scope="first-token",
+        site="s",
+        n=3,
+        done=0.25,
+        plain=estimate(),
+        whole=None,
+        spreads=(spread,),
+        note="no",
+    )
+    return {
+        "evals_verdict": Verdict.REFUTED,
+        "evals_prediction": prediction,
+        "evals_finding": finding,
+        "evals_dormant_path": dormant,
+        "evals_naturalness": natural,
+        "evidence_card": EvidenceCard(
+            concept="é",
+            site="s",
+            basis="pca",
+            blocks=(0, 2),
+            size=2,
+            candidates=3,
+            selected_on=4,
+            findings=(finding,),
+            dormant=dormant,
+            natural=natural,
+            agreement={"a / b": float("nan")},
+            predictions={"t": prediction},
+            verdict=Verdict.SUPPORTED,
+            reason="r",
+            kept_share=None,
+            n=3,
+            model="m",
+            data="d",
+            seed=0,
+            seconds=0.5,
+        ),
+        "evals_spread": spread,
+        "evals_curves": Curves(
+            kept=(0.5, 1.0),
+            faithful=(0.0, 1.0),
+            complete=(0.5, 1.0),
+            area=0.5,
+            error_area=0.1,
+            random_area=(0.4,),
+            p_value=1.0,
+        ),
+        "evals_trace": Trace(
+            sites=("a",),
+            positions=(0, -1),
+            screened=np.zeros((1, 2)),
+            exact=np.full((1, 2), np.nan),
+            agreement=0.5,
+            whole=1.0,
+        ),
+        "evals_persistence": Persistence(stop=2, curve=np.ones(4), fitted=np.ones(3), half_life=estimate(), note="n"),
+        "evals_contender": contender,
+        "evals_contest": Contest(
+            site="s",
+            behaviour="b",
+            scope="sequence",
+            contenders=(contender,),
+            dimension=1,
+            whole=1.0,
+            kept_share=1.0,
+            n_select=2,
+            n_report=3,
+            model="m",
+            seed=0,
+        ),
+        "suite_row": row,
+        "suite_result": SuiteResult(suite="ioi", model="m", rows=(row,), seed=0),
+    }
