@@ -4,9 +4,14 @@ measured batch.
 
 from __future__ import annotations
 
+import hashlib
+import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from safetensors.torch import save
 
 from unweave.activations.collect import CollectOptions, default_shard_rows, describe, fitting, resolve_sites
 from unweave.activations.layout import reading_dtype, storage_dtype
@@ -53,6 +58,7 @@ def plan_collection(
     collection = describe(model, points, source, options)
     documents = rows = shards = tokens = 0
     sample = Unit(index=0)
+    started = time.perf_counter()
     for unit in source.units(collection.shard_rows):
         if not shards:
             sample = _first_batch(unit, options.batch_tokens)
@@ -62,6 +68,7 @@ def plan_collection(
         tokens += sum(_size(window.values) for window in unit.windows)
     if not rows:
         raise InputError("the texts have no tokens: there is nothing to collect")
+    reading = time.perf_counter() - started  # one thread reads and tokenises for all
     special = (len(source.special.before), len(source.special.after))
     seconds, sampled = _timed(model, collection, points, sample, special)
     threads = workers or default_workers()
@@ -77,9 +84,13 @@ def plan_collection(
         rows=rows,
         sites=dict(collection.sites),
         activation_bytes=(rows * kept + scales) * width,
-        peak_bytes=threads
-        * (min(rows, shard_rows + (options.context or 1)) * width * itemsize + options.batch_tokens * width * 8),
-        seconds=seconds * tokens / max(1, sampled) / threads,
+        peak_bytes=_weight_bytes(model)
+        + threads
+        * (
+            min(rows, shard_rows + (options.context or 1)) * width * itemsize
+            + options.batch_tokens * _live_bytes(model, collection.sites)
+        ),
+        seconds=reading + seconds * tokens / max(1, sampled) / threads,
         shards=shards,
     )
 
@@ -94,14 +105,38 @@ def _first_batch(unit: Unit, batch_tokens: int) -> Unit:
     return Unit(index=0, windows=chosen)
 
 
+def _weight_bytes(model: Model) -> int:
+    """Weights are mapped from their file and take memory when they are first used."""
+    return sum(weight.numel() * weight.element_size() for weight in model.module.parameters())
+
+
+def _live_bytes(model: Model, sites: Mapping[str, int]) -> int:
+    """Bytes a token that a forward pass holds at its peak, beyond the weights: values are copied as they come, so it is
+    the widest part of a block (twice with its gate, in two precisions at worst) and a few streams.
+    """
+    if model.family is None:
+        return 8 * sum(sites.values())
+    names = [site for site in model.sites() if site.layer == 0]
+    widest = max(model.width(site) for site in names)
+    return 4 * (8 * widest + 4 * model.width("blocks.0.resid_post")) + 8 * sites.get("logits", 0)
+
+
 def _size(values: Any) -> int:
     return len(values) if isinstance(values, tuple) else 1
 
 
 def _timed(model: Model, collection: Any, points: Any, sample: Unit, special: tuple[int, int]) -> tuple[float, int]:
-    """Seconds of one batch after a first one that warms up, and its tokens."""
-    with one_intra_op_thread():
-        run_unit(model, collection, points, sample, special)
+    """Seconds of one batch, from tokens to the hashed bytes of a file, after a first one that warms up; the median of
+    three; and its tokens.
+    """
+
+    def once() -> float:
         start = time.perf_counter()
-        run_unit(model, collection, points, sample, special)
-        return time.perf_counter() - start, sum(_size(window.values) for window in sample.windows)
+        values = run_unit(model, collection, points, sample, special)
+        hashlib.sha256(save({str(site): value for site, value in values.items()})).digest()
+        return time.perf_counter() - start
+
+    with one_intra_op_thread():
+        once()
+        seconds = statistics.median(once() for _ in range(3))
+    return seconds, sum(_size(window.values) for window in sample.windows)
