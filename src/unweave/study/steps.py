@@ -16,6 +16,7 @@ from unweave.study.step_interaction import interaction_graph
 from unweave.study.step_labels import describe_labels
 from unweave.study.step_partition import part_space
 from unweave.study.step_probe import probe_sites
+from unweave.study.step_superposition import share_space
 from unweave.study.work import Found, Work
 
 
@@ -54,5 +55,6 @@ STEPS: tuple[Step, ...] = (
         uses=("ablation",),
     ),
     Step(name="interaction", title="The interaction graph of the last layer", run=interaction_graph),
+    Step(name="superposition", title="How the words of the text share space", run=share_space, uses=("seed",)),
 )
 """In order; a step may use the artifacts of those before it."""
