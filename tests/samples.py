@@ -16,6 +16,7 @@ import samples_evals
 import samples_interaction
 import samples_ndm
 import samples_probing
+import samples_superposition
 import unweave as uw
 from unweave.artifact import KINDS
 from unweave.config import Config
@@ -108,6 +109,7 @@ CONFIG_VALUES: dict[str, dict[str, Any]] = {
         "margin": 0.2,
     },
     **samples_interaction.CONFIG_VALUES,
+    **samples_superposition.CONFIG_VALUES,
     "EvidenceConfig": {"shuffles": 3, "rotations": 1, "tokens": False},
     "RowOptions": {"standardize": "column", "center": True, "drop_outliers": 10.0, "drop_first": 1},
     "SearchConfig": {"pool": 100, "batch": 7, "dtype": "bfloat16", "memory": "500MB"},
@@ -286,6 +288,7 @@ def artifacts() -> dict[str, Any]:
         **samples_interaction.artifacts(),
         **samples_ndm.artifacts(),
         **samples_evals.artifacts(estimate),
+        **samples_superposition.artifacts(),
         "ablation": Ablation(
             name="n",
             basis="pca",

@@ -35,6 +35,7 @@ def test_the_steps_of_the_whole_study(of_token_strings):
         "bases": ["curves"], "partition": ["bars", "heatmap"], "ablate": ["forest"], "interaction": ["curves", "graph"],
         "directions": ["forest"],
         "evidence": [],
+        "superposition": [],
     }  # fmt: skip
     assert found["bases"].results["site"] == found["ablate"].results["site"] == "blocks.1.mlp_act"
     curves = {(one["basis"], one["k"]) for one in found["bases"].results["mean_f1"]}

@@ -34,10 +34,10 @@ def test_gradient_descent_ends_at_the_closed_form(l2):
         step.zero_grad()
         loss = objective(W, b, x, l2)
         loss.backward()
-        return loss
+        return loss.detach()
 
     step.step(closure)
-    reached = float(objective(W, b, x, l2))
+    reached = float(objective(W, b, x, l2).detach())
     own = float(objective(torch.from_numpy(found.weight), torch.from_numpy(found.bias), x, l2))
     assert own == pytest.approx(found.objective, rel=1e-10)
     assert reached == pytest.approx(own, rel=1e-6)
@@ -51,12 +51,9 @@ def test_error_and_rank_are_those_of_the_eigenvalues():
         model = found.model(width)
         assert model.train_mse == pytest.approx(values[width:].sum() / 30, abs=1e-12)
         assert model.train_mse == pytest.approx(np.square(X - model.reconstruct(X)).mean(), abs=1e-12)
-        assert model.norm2 == pytest.approx(width)
+        assert model.norm2 == pytest.approx(min(width, (values > 1e-9).sum()))
     l2 = 2 * values[4] * 0.999
     assert found.model(30, l2).rank == 5
-    assert np.allclose(
-        found.model(5, 0.1).gram(), found.model(5, 0.05, kind="untied").gram() * 0 + found.model(5, 0.1).gram()
-    )
     tied, untied = found.model(5, 0.2), found.model(5, 0.1, kind="untied")
     assert np.allclose(tied.gram(), untied.gram(), atol=1e-12)
     assert found.model(30).train_mse < 1e-12
@@ -126,9 +123,6 @@ def test_dimensionality_obeys_its_law():
         assert found[2] == 0
         turned, _ = np.linalg.qr(rng.normal(size=(4, 4)))
         assert np.allclose(dimensionality(7 * turned @ W), found)
-    frame, _ = np.linalg.qr(rng.normal(size=(8, 8)))
-    tight = frame[:, :3].T
-    tight = np.concatenate([np.eye(3), -np.eye(3)], 1) if tight is None else tight
     square = np.concatenate([np.eye(3), np.eye(3)], 1)
     assert np.allclose(dimensionality(square), 0.5)
 

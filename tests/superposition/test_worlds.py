@@ -82,7 +82,7 @@ def test_projections_of_the_whole_space_change_nothing():
 
 
 def test_addition_lives_in_its_waves():
-    found = modular_addition(23, steps=500, share=0.8)
+    found = modular_addition(23, steps=900, share=0.9)
     assert found.accuracy("base") > 0.9
     assert found.accuracy("VC-") < 0.4
     assert found.accuracy("VC+") > found.accuracy("VC-") + 0.3

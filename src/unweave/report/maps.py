@@ -38,7 +38,11 @@ def points(figure: Figure) -> Any:
         ends = alt.Data(values=[{"a": low}, {"a": high}])
         layers.append(alt.Chart(ends).mark_line(color=GREY, strokeDash=[4, 3]).encode(x="a:Q", y="a:Q"))
     if "order" in figure.data:
-        layers.append(base.mark_line(color=GREY, strokeWidth=1, opacity=0.6).encode(order="order:Q", detail="series:N"))
+        layers.append(
+            base.mark_line(color=GREY, strokeWidth=1, opacity=0.6, interpolate="linear-closed").encode(
+                order="order:Q", detail="series:N"
+            )
+        )
     small = len(figure.data["x"]) > 400
     layers.append(
         base.mark_point(filled=True, size=14 if small else 44).encode(
@@ -131,7 +135,7 @@ def steps(figure: Figure) -> Any:
 
 def _search(figure: Figure) -> tuple[Any, Any]:
     """A field that finds labels, where there are too many to read; and what is found."""
-    if len(figure.data["label"]) < 60:
+    if len(figure.data["label"]) < 60 or "facet" in figure.data:
         return None, "true"
     field = alt.param(name="find", value="", bind=alt.binding(input="search", name="find: ", placeholder="a word"))
     return field, "!find || indexof(lower(datum.label), lower(find)) >= 0"

@@ -18,6 +18,7 @@ from unweave.study.step_interaction import interaction_graph
 from unweave.study.step_labels import describe_labels
 from unweave.study.step_partition import part_space
 from unweave.study.step_probe import probe_sites
+from unweave.study.step_superposition import share_space
 from unweave.study.work import Found, Work
 
 
@@ -58,5 +59,6 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(name="interaction", title="The interaction graph of the last layer", run=interaction_graph),
     Step(name="evidence", title="The evidence for one representation", run=weigh_evidence),
+    Step(name="superposition", title="How the words of the text share space", run=share_space, uses=("seed",)),
 )
 """In order; a step may use the artifacts of those before it."""

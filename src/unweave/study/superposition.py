@@ -37,7 +37,7 @@ from unweave.superposition.words import GROUPS
 from unweave.tensors.estimate import Estimate
 
 STEP = "superposition"
-FEWEST = 4
+FEWEST = 5
 """Words of a group that are looked at together."""
 SCORES = ("norm2", "projector", "excess_mse", "lift_excess", "better", "ring", "purity_excess")
 """Scores whose slopes over decay and width are taken; fixed before anything is measured."""
@@ -226,23 +226,24 @@ def write_text_lab(lab: TextLab, folder: Path, command: str) -> Path:
     )  # noqa: E501
     for number, one in enumerate(lab.scored):
         write_table(folder / f"words-{number}.csv", one.geometry.table())
-    return write_lab(folder, found, "text", repr(lab.bags), lab.config, command)
+    return write_lab(folder, found, "text", (repr(lab.bags), "How words share space"), lab.config, command)
 
 
-def write_lab(folder: Path, found: Found, name: str, described: str, config: Config, command: str) -> Path:
+def write_lab(folder: Path, found: Found, name: str, told: tuple[str, str], config: Config, command: str) -> Path:
     """The record of one lab and its page.
 
     Args:
         folder: The run directory.
         found: What is shown.
         name: Of the text or world.
-        described: What it is, in a line.
+        told: What it is in a line, and the heading of what was found.
         config: What was asked.
         command: How it was started.
     """
+    described, title = told
     key = fingerprint(config_json(config) | {"of": described})
     entry = ModelEntry(
-        name=name, folder=f"models/{name}", description=described, fingerprint=key, text=described, plan=described,
+        name=name, folder=f"models/{name}", description=described, fingerprint=key, text="seed " + str(config_json(config).get("seed")), plan=described,
         steps=(STEP,),
     )  # fmt: skip
     run = Run(
@@ -250,7 +251,7 @@ def write_lab(folder: Path, found: Found, name: str, described: str, config: Con
         planned=("Superposition",),
     )  # fmt: skip
     (folder / entry.folder / STEP).mkdir(parents=True, exist_ok=True)
-    write_record(folder / entry.folder / STEP, found.record(STEP, name, "How words share space", key))
+    write_record(folder / entry.folder / STEP, found.record(STEP, name, title, key))
     write_run(folder, run)
     write_report(folder)
     return folder / REPORT

@@ -20,12 +20,17 @@ CLUSTERS, MAPPED, NAMED = 12, 1200, 40
 EXPLAINED = 5
 
 
-def text_found(lab: TextLab) -> Found:
-    """Everything that is shown of a text."""
+def text_found(lab: TextLab, *, quick: bool = False) -> Found:
+    """Everything that is shown of a text; quickly without the map that takes seconds.
+
+    Args:
+        lab: What was found.
+        quick: Whether the flat word map is left out.
+    """
     trained = [one for one in lab.scored if one.model.seed is not None]
     last = trained[-1]
     figures = [
-        *_rings(lab, trained), _map(lab, last, flat=True), _map(lab, last, flat=False), *_waterfalls(lab, last),
+        *_rings(lab, trained), None if quick else _map(lab, last, flat=True), _map(lab, last, flat=False), *_waterfalls(lab, last),
         _contexts(lab, last), _lifts(lab, trained), _taus(lab, last), _dimensions(lab, trained), *_widths(lab),
         *_grams(lab, trained),
     ]  # fmt: skip

@@ -130,7 +130,9 @@ def write_world_lab(lab: WorldLab, folder: Path, command: str) -> Path:
     for number, model in enumerate(lab.models):
         save(model, folder / "models" / lab.config.world / "trained" / f"{number}-width-{model.width}")
     described = f"{lab.config.world} world of {lab.config.features} features, {lab.config.rows:,} rows"
-    return write_lab(folder, world_found(lab), lab.config.world, described, lab.config, command)
+    return write_lab(
+        folder, world_found(lab), lab.config.world, (described, "How features share space"), lab.config, command
+    )
 
 
 def world_found(lab: WorldLab) -> Found:

@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix
 from unweave.config import config_from
 from unweave.errors import DataError, InputError, unknown_name
 from unweave.log import logger
-from unweave.superposition.config import BagsConfig
+from unweave.superposition.config import BagsConfig, Number
 from unweave.superposition.moments import BagMoments, moments_of
 from unweave.superposition.reading import Tokenizer, Units, read_units
 from unweave.superposition.words import PAPER_FORCED, STOP, words_in
@@ -185,12 +185,12 @@ def bags(
     min_chars: int | None = None,
     lowercase: bool = False,
     stop: str | Sequence[str] | None = "english",
-    max_df: float = 1.0,
+    max_df: Number = 1.0,
     force: Sequence[str] | None = None,
     unknown: str | None = "<unk>",
     tokenizer: Tokenizer | None = None,
     profile: str | None = None,
-    split: tuple[float, float, float] | None = (0.8, 0.1, 0.1),
+    split: tuple[Number, Number, Number] | None = (0.8, 0.1, 0.1),
     split_by: str | None = None,
     seed: int = 0,
 ) -> Bags:

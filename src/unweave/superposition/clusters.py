@@ -12,7 +12,7 @@ vectors and on frequency alone: only what is above those belongs to the model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ class Clusters:
 
 def clusters(
     model: Autoencoder | Any,
-    labels: Mapping[str, str] | Sequence[Any],
+    labels: Any,
     *,
     rows: Any = None,
     found: Spectrum | None = None,

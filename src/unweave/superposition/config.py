@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from unweave.config import Config
 
+Number = float | int
+"""What a caller may give for a real number."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

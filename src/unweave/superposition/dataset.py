@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int, Num
 
 from unweave.errors import DataError, InputError
 from unweave.superposition.bags import Bags
@@ -55,7 +55,7 @@ class Dataset(Protocol):
 class Matrix:
     """Any table of rows as a data set: of a synthetic world, or weighted counts of a user."""
 
-    x: Float[np.ndarray, "n v"]
+    x: Num[np.ndarray, "n v"]
     vocab: list[str]
     train: Int[np.ndarray, " k"] | None = None
     """Rows that are fitted; the others are held out. None fits and scores on all."""

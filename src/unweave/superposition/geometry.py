@@ -21,6 +21,7 @@ from jaxtyping import Float
 
 from unweave.errors import InputError
 from unweave.superposition.autoencoder import Autoencoder, activate
+from unweave.superposition.config import Number
 from unweave.superposition.counterfactual import Shuffled, shuffle_contexts
 from unweave.superposition.dataset import Dataset, as_dataset, is_binary
 from unweave.superposition.passes import GroupSums, LatentMoments, group_sums, latent_moments
@@ -95,7 +96,7 @@ def geometry(
     rows: Any,
     *,
     split: str = "auto",
-    tau: float = 0.5,
+    tau: Number = 0.5,
     controls: bool = True,
     draws: int = 10,
     seed: int = 0,
@@ -171,7 +172,7 @@ def geometry(
     mean_mse = float(score.variance.mean())
     return Geometry(
         words=list(data.vocab), columns={name: np.asarray(value, dtype=np.float64) for name, value in columns.items()},
-        regimes=regime_of(columns["r2_linear"], columns["r2_context"], tau), tau=tau, mse=error, mean_mse=mean_mse,
+        regimes=regime_of(columns["r2_linear"], columns["r2_context"], float(tau)), tau=float(tau), mse=error, mean_mse=mean_mse,
         zero_mse=float(sums.squares.sum() / sums.error.shape[1] / score.n),
         r2=1 - error / mean_mse if mean_mse > 0 else NAN, ridge=ridge, split=scored, n=score.n,
         n_groups=len(sums.rows), warnings=tuple(told),

@@ -15,7 +15,7 @@ from unweave.errors import DataError, InputError, unknown_name
 from unweave.log import SILENT, Progress
 from unweave.superposition.autoencoder import Autoencoder
 from unweave.superposition.bags import Bags
-from unweave.superposition.config import TrainConfig
+from unweave.superposition.config import Number, TrainConfig
 from unweave.superposition.dataset import Dataset, Matrix, as_dataset
 from unweave.superposition.linear import Spectrum, spectrum
 from unweave.superposition.scores import errors_of
@@ -45,7 +45,7 @@ class Grid:
         ]  # fmt: skip
 
     def select(
-        self, *, width: int | None = None, decay: float | None = None, seed: int | None = None
+        self, *, width: int | None = None, decay: Number | None = None, seed: int | None = None
     ) -> list[Autoencoder]:
         """Models with these dials; None takes all."""
         return [
@@ -62,14 +62,14 @@ class Grid:
 def train_grid(
     rows: Any,
     widths: Sequence[int],
-    decays: Sequence[float] = (0.0, 1.0, 4.0),
+    decays: Sequence[Number] = (0.0, 1.0, 4.0),
     seeds: Sequence[int] = (0,),
     *,
     activation: str = "relu",
-    l2: float = 0.0,
+    l2: Number = 0.0,
     loss: str = "mse",
     tied: bool = True,
-    lr: float | None = None,
+    lr: Number | None = None,
     epochs: int | None = None,
     batch: int = 512,
     dtype: str = "float32",

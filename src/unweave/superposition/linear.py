@@ -23,6 +23,7 @@ from jaxtyping import Float
 
 from unweave.errors import InputError, unknown_name
 from unweave.superposition.autoencoder import Autoencoder
+from unweave.superposition.config import Number
 from unweave.superposition.dataset import as_dataset
 
 KINDS = ("tied", "untied")
@@ -55,7 +56,7 @@ class Spectrum:
         """The first eigenvectors: a basis of what a linear model of this width keeps."""
         return self.vectors[:, :width]
 
-    def model(self, width: int, l2: float = 0.0, *, kind: str = "tied") -> Autoencoder:
+    def model(self, width: int, l2: Number = 0.0, *, kind: str = "tied") -> Autoencoder:
         """The best linear model of a width.
 
         Args:
@@ -90,7 +91,7 @@ class Spectrum:
             warnings=tuple(self._warnings(width, values)),
         )  # fmt: skip
 
-    def _check(self, width: int, l2: float, kind: str) -> None:
+    def _check(self, width: int, l2: Number, kind: str) -> None:
         if kind not in KINDS:
             raise unknown_name("kind", kind, KINDS)
         if width < 1:
@@ -175,7 +176,7 @@ def _eigen(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return values.copy(), vectors * np.where(largest < 0, -1.0, 1.0)
 
 
-def closed_form(rows: Any, width: int = 50, l2: float = 0.0, *, kind: str = "tied") -> Autoencoder:
+def closed_form(rows: Any, width: int = 50, l2: Number = 0.0, *, kind: str = "tied") -> Autoencoder:
     """The linear model with the least objective, without training.
 
     `W = diag(sqrt s) U'`, `b = (I - W'W) mean`, up to a rotation of the latent.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from unweave.superposition.autoencoder import Autoencoder
+from unweave.superposition.config import Number
 from unweave.superposition.dataset import Matrix
 from unweave.superposition.linear import spectrum
 from unweave.superposition.ring import ring
@@ -54,9 +55,9 @@ def describe_ring(model: Autoencoder) -> dict[str, Any]:
 def phase_diagram(
     widths: Sequence[int],
     *,
-    sharpness: float = 10.0,
-    bases: Sequence[float] = (0.0,),
-    decays: Sequence[float] = (1.0,),
+    sharpness: Number = 10.0,
+    bases: Sequence[Number] = (0.0,),
+    decays: Sequence[Number] = (1.0,),
     seeds: Sequence[int] = (0,),
     activation: str = "relu",
     d: int = 12,

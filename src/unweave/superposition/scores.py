@@ -15,7 +15,8 @@ def errors_of(model: Autoencoder, data: Dataset, indices: np.ndarray) -> tuple[f
     error = total = 0.0
     sums = np.zeros(len(data.vocab))
     for _, x in chunks(data, indices, dtype=str(model.weight.dtype)):
-        error += float(np.square(activate(model.sums(x), model.activation) - x).sum(dtype=np.float64))
+        with np.errstate(over="ignore", invalid="ignore"):  # of a model that diverged
+            error += float(np.square(activate(model.sums(x), model.activation) - x).sum(dtype=np.float64))
         total += float(np.square(x).sum(dtype=np.float64))
         sums += x.sum(0, dtype=np.float64)
     variance = total - float(np.square(sums).sum()) / max(1, len(indices))

@@ -26,7 +26,7 @@ from torch import Tensor
 from unweave.config import config_from
 from unweave.errors import InputError
 from unweave.superposition.autoencoder import Autoencoder
-from unweave.superposition.config import SmallConfig
+from unweave.superposition.config import Number, SmallConfig
 from unweave.superposition.dataset import as_dataset
 from unweave.superposition.scores import rank_of
 
@@ -47,15 +47,15 @@ class _Stack:
 def train_small(
     rows: Any,
     widths: Sequence[int],
-    decays: Sequence[float] = (1.0,),
+    decays: Sequence[Number] = (1.0,),
     seeds: Sequence[int] = (0,),
     *,
     activation: str = "relu",
     steps: int = 3_000,
-    lr: float = 0.01,
+    lr: Number = 0.01,
     decay_bias: bool = True,
-    clip: float | None = 1.0,
-    l2: float = 0.0,
+    clip: Number | None = 1.0,
+    l2: Number = 0.0,
     dtype: str = "float32",
 ) -> list[Autoencoder]:
     """Tied autoencoders of every width, decay and seed on a table of rows, trained at once.
@@ -104,7 +104,7 @@ def train_small(
 def fit_stack(
     batch: Callable[[int], tuple[Tensor, Tensor | None]],
     words: int,
-    dials: tuple[Sequence[int], Sequence[float], Sequence[int]],
+    dials: tuple[Sequence[int], Sequence[Number], Sequence[int]],
     config: SmallConfig,
     vocab: list[str],
     importance: Tensor | None = None,

@@ -22,7 +22,7 @@ from unweave.errors import InputError
 from unweave.log import SILENT, Progress
 from unweave.superposition.autoencoder import Autoencoder, TrainStep
 from unweave.superposition.bags import Bags
-from unweave.superposition.config import TrainConfig
+from unweave.superposition.config import Number, TrainConfig
 from unweave.superposition.dataset import Dataset, as_dataset
 from unweave.superposition.scores import errors_of, rank_of
 from unweave.superposition.step import Batch, Gradients, bag_batch, gradients, row_batch
@@ -56,20 +56,20 @@ def train(
     rows: Any,
     width: int = 50,
     activation: str = "relu",
-    decay: float = 1.0,
+    decay: Number = 1.0,
     seed: int = 0,
     *,
-    l2: float = 0.0,
+    l2: Number = 0.0,
     loss: str = "mse",
     tied: bool = True,
     latent: str = "identity",
     optimizer: str = "adamw",
-    lr: float | None = None,
+    lr: Number | None = None,
     schedule: str = "cosine",
     epochs: int | None = None,
     batch: int = 512,
     decay_bias: bool = False,
-    clip: float | None = None,
+    clip: Number | None = None,
     dtype: str = "float32",
     progress: Progress = SILENT,
 ) -> Autoencoder:
@@ -121,7 +121,7 @@ def train(
 
 
 def fit_models(
-    data: Dataset, wanted: Sequence[tuple[int, float, int]], config: TrainConfig, progress: Progress = SILENT
+    data: Dataset, wanted: Sequence[tuple[int, Number, int]], config: TrainConfig, progress: Progress = SILENT
 ) -> list[Autoencoder]:
     """Models of (width, decay, seed), in that order; those of one seed see the same batches, made once.
 
@@ -134,7 +134,7 @@ def fit_models(
             raise InputError(f"width is {width}: at least one dimension is needed")
         if not 0 <= decay < math.inf:
             raise InputError(f"decay is {decay}: a number from 0 up is needed")
-    found: dict[tuple[int, float, int], Autoencoder] = {}
+    found: dict[tuple[int, Number, int], Autoencoder] = {}
     indices = data.split("train")
     epochs, steps = plan(len(indices), config)
     with progress.task("training", steps * len({seed for *_, seed in wanted}), "step") as advance:
@@ -161,7 +161,7 @@ def plan(windows: int, config: TrainConfig) -> tuple[int, int]:
     return epochs, epochs * a_round
 
 
-def _start(words: int, wanted: tuple[int, float, int], config: TrainConfig, steps: int) -> _Fit:
+def _start(words: int, wanted: tuple[int, Number, int], config: TrainConfig, steps: int) -> _Fit:
     width, decay, seed = wanted
     dtype = torch.float64 if config.precision == "float64" else torch.float32
     generator = torch.Generator().manual_seed(seed)
@@ -185,7 +185,7 @@ def _start(words: int, wanted: tuple[int, float, int], config: TrainConfig, step
     if config.schedule == "cosine":
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps))
     return _Fit(
-        width=width, decay=decay, seed=seed, encoder=encoder, decoder=decoder, bias=bias, optimiser=optimiser,
+        width=width, decay=float(decay), seed=seed, encoder=encoder, decoder=decoder, bias=bias, optimiser=optimiser,
         schedule=schedule,
     )  # fmt: skip
 

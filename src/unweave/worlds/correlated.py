@@ -62,11 +62,11 @@ class World:
 class _Dials:
     d: int
     n: int
-    sharpness: float
-    base: float
-    noise: float
-    density: float | None
-    correlation: float
+    sharpness: float | int
+    base: float | int
+    noise: float | int
+    density: float | int | None
+    correlation: float | int
     groups: int
 
 
@@ -79,11 +79,11 @@ def world(
     d: int = 12,
     n: int = 10_000,
     *,
-    sharpness: float = 10.0,
-    base: float = 0.0,
-    noise: float = 0.0,
-    density: float | None = None,
-    correlation: float = 0.5,
+    sharpness: float | int = 10.0,
+    base: float | int = 0.0,
+    noise: float | int = 0.0,
+    density: float | int | None = None,
+    correlation: float | int = 0.5,
     groups: int = 3,
     seed: int = 0,
 ) -> World:
@@ -283,7 +283,7 @@ KINDS: Mapping[str, Callable[[_Dials, np.random.Generator], Drawn]] = MappingPro
 def _solve(dials: _Dials, mean: Callable[[float], float]) -> float:
     """The base that gives the wanted density, by bisection."""
     if dials.density is None:
-        return dials.base
+        return float(dials.base)
     low, high = -60.0 - dials.sharpness, 60.0 + dials.sharpness
     for _ in range(100):
         middle = (low + high) / 2

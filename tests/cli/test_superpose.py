@@ -1,0 +1,100 @@
+"""`unweave superpose`: one JSON document, a report, tables and models; what is wrong in one line."""
+
+import numpy as np
+import pytest
+
+import unweave as uw
+
+THEMES = (
+    ("January", "snow", "ice"),
+    ("June", "sun", "sea"),
+    ("May", "rain", "field"),
+    ("March", "wind", "hill"),
+    ("August", "heat", "sand"),
+)
+QUICK = ("--width", "3", "--decay", "0,1", "--epochs", "3", "--batch", "64", "--window", "2", "-q")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    lines = [" ".join([*rng.choice(THEMES[rng.integers(5)], 2), rng.choice(["red", "blue"])]) for _ in range(300)]
+    file = tmp_path_factory.mktemp("superpose") / "text.txt"
+    file.write_text("\n".join(lines))
+    return file
+
+
+def test_a_text_gives_models_scores_and_a_report(unweave, text, tmp_path):
+    done = unweave("superpose", "text", text, *QUICK, "--seeds", "0,1", "--out", tmp_path / "lab", "--json")
+    assert done.code == 0, done.err
+    found = done.document
+    assert found["n_windows"] > 200
+    assert set(found["vocab"]) >= {"January", "sea"}
+    assert [one["seed"] for one in found["models"]] == [None, 0, 0, 1, 1]
+    for one in found["models"]:
+        assert {"width", "decay", "seed", "mse", "r2", "bound", "norm2", "regimes", "scores"} <= set(one)
+        assert one["width"] == 3
+    assert found["models"][0]["train_mse"] == pytest.approx(found["models"][0]["bound"])
+    assert {"norm2", "lift_excess", "ring"} <= set(found["slopes"]["decay"])
+    page = (tmp_path / "lab" / "report.html").read_text()
+    assert "Ring of months" in page
+    assert "What adds up to a word" in page
+    bags = uw.load(tmp_path / "lab" / "models" / "text" / "bags")
+    model = uw.load(tmp_path / "lab" / "models" / "text" / "trained" / "1-decay-0-width-3")
+    assert model.reconstruct(bags.dense(0, 4)).shape == (4, len(found["vocab"]))
+    assert (tmp_path / "lab" / "words-1.csv").read_text().startswith("word,regime,p,")
+
+
+def test_a_person_gets_a_table(unweave, text, tmp_path):
+    done = unweave("superpose", "text", text, *QUICK, "--out", tmp_path / "lab")
+    assert "closed form" in done.out
+    assert "report:" in done.out
+    again = unweave("report", tmp_path / "lab")
+    assert again.code == 0
+
+
+def test_a_dry_run_writes_nothing(unweave, text, tmp_path):
+    done = unweave("superpose", "text", text, *QUICK, "--out", tmp_path / "none", "--dry-run", "--json")
+    assert done.document["windows"] == 299
+    assert done.document["seconds"] > 0
+    assert not (tmp_path / "none").exists()
+    world = unweave("superpose", "synthetic", "--dry-run", "--json", "-q")
+    assert world.document["models"] == 11
+
+
+def test_a_world_gives_phases(unweave, tmp_path):
+    options = ("--width", "2,12", "--base=0,-2", "--sharpness", "5", "--steps", "150", "--rows", "1000", "-q")
+    done = unweave("superpose", "synthetic", "--world", "circular", *options, "--out", tmp_path / "lab", "--json")
+    assert done.code == 0, done.err
+    assert [row["width"] for row in done.document["models"]] == [2, 12, 2, 12]
+    assert {"mse", "bound", "norm2", "rho", "regime"} <= set(done.document["models"][0])
+    assert "Phases over width and base" in (tmp_path / "lab" / "report.html").read_text()
+    block = unweave("superpose", "synthetic", "--world", "block", *options[:2], *options[4:], "--out", tmp_path / "b")
+    assert block.code == 0, block.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("text", "nowhere.txt"), "no text file at nowhere.txt"),
+        (("text", "{text}", "--width", "a"), "--width is 'a': numbers such as 50,100"),
+        (("text", "{text}", "--decay", "x"), "--decay is 'x'"),
+        (("text", "{text}", "--decay=-1", "-q"), "decays"),
+        (("text", "{text}", "--activation", "rleu"), "activation"),
+        (("text", "{text}", "--vocab", "1"), "vocab"),
+        (("text", "{text}", "--profile", "papr", "-q"), "unknown profile 'papr'"),
+        (("text", "{text}", "--force-words", "two words", "-q"), "which is not one word"),
+        (("text", "{empty}", "-q"), "no unit in"),
+        (("synthetic", "--world", "circlar", "-q"), "nearest: 'circular'"),
+        (("synthetic", "--width", "0", "-q"), "widths"),
+        (("synthetic", "--density", "2", "-q"), "density is 2.0"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_in_one_line(unweave, text, tmp_path, arguments, message, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.txt").write_text("\n \n")
+    words = [word.replace("{text}", str(text)).replace("{empty}", str(tmp_path / "empty.txt")) for word in arguments]
+    done = unweave("superpose", *words)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.count("\n") == 1
+    assert message in done.err
