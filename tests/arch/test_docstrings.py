@@ -178,6 +178,13 @@ MADE_BY_VERBS = {
     "uw.interaction.perceptron_subject": "measure_subject", "uw.interaction.top_inputs": "label",
     "uw.interaction.write_graphml": "graph_json", "uw.interaction.write_json": "graph_json",
     "uw.interaction.BasisRun": "measure", "uw.interaction.Subject": "modadd_subject",
+    "uw.directions.ContrastProbe": "ccs", "uw.directions.DASConfig": "das", "uw.evals.Transfer": "transfer",
+    "uw.directions.LabelledMoments": "labelled_moments", "uw.evals.BehaviourRecovered": "behaviour_recovered",
+    "uw.evals.Erasure": "erasure_sufficiency", "uw.evals.Dependence": "subspace_dependence",
+    "uw.evals.Dimensions": "dimensionality", "uw.evals.Interference": "interference", "uw.evals.Entropy": "unembedding",
+    "uw.evals.LayerStudy": "layer_study", "uw.evals.ReadWrite": "read_write_angle",
+    "uw.evals.Reconstruction": "reconstruction", "uw.evals.Sparsity": "sparsity", "uw.evals.Steadiness": "steadiness",
+    "uw.evals.Unembedding": "unembedding",
     "uw.evals.Effects": "effects_of", "uw.evals.PlainRun": "plain_run", "uw.load": "save",
 }  # fmt: skip
 """Exported names without an example of their own -> whose example shows them."""
