@@ -21,6 +21,7 @@ _WHERE = {
     "ActivationStore": "unweave.activations.store",
     "read_texts": "unweave.activations.texts",
     "read_labels": "unweave.activations.labels",
+    "Concept": "unweave.activations.concepts",
     "Featurizer": "unweave.features.featurizer",
     "AffineFeaturizer": "unweave.features.affine",
     "NeuronFeaturizer": "unweave.features.neurons",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from unweave import ndm as ndm
     from unweave import probing as probing
     from unweave.activations.collect import collect as collect
+    from unweave.activations.concepts import Concept as Concept
     from unweave.activations.labels import read_labels as read_labels
     from unweave.activations.store import ActivationStore as ActivationStore
     from unweave.activations.store import open_store as open_store

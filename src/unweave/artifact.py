@@ -31,7 +31,15 @@ from typing import TYPE_CHECKING, Any
 
 from unweave.config import Config, config_from
 from unweave.errors import InputError, StoreError, UnweaveError, unknown_name
-from unweave.files import file_sha256, read_json, replace_directory, write_file, write_tensors, write_text
+from unweave.files import (
+    check_replaceable,
+    file_sha256,
+    read_json,
+    replace_directory,
+    write_file,
+    write_tensors,
+    write_text,
+)
 from unweave.kinds import EVALS
 from unweave.site import Site
 from unweave.version import __version__
@@ -144,7 +152,7 @@ def save(value: object, path: str | Path) -> Path:
         raise InputError(
             f"cannot save a {type(value).__name__}: uw.save writes results such as {', '.join(list(KINDS)[:4])}"
         )
-    _check_replaceable(target)
+    check_replaceable(target, FACTS, {FACTS, TENSORS, TIMINGS})
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         fresh.mkdir(parents=True)
@@ -279,18 +287,6 @@ def _free(place: str, taken: Mapping[str, object]) -> str:
     if place not in taken:
         return place
     return next(name for number in count(2) if (name := f"{place}#{number}") not in taken)
-
-
-def _check_replaceable(target: Path) -> None:
-    """Raises if something stands at `target` that is not an artifact and nothing else."""
-    if not target.exists():
-        return
-    found = {entry.name for entry in target.iterdir()} if target.is_dir() else None
-    if found is None or (found and FACTS not in found):
-        raise InputError(f"{target} exists and is not an artifact: choose another path")
-    strange = sorted(found - {FACTS, TENSORS, TIMINGS})
-    if strange:
-        raise InputError(f"{target} holds {strange[0]!r} beside an artifact, which would be lost: choose another path")
 
 
 def _kind_of(value: object) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unweave.errors import StoreError
+from unweave.errors import InputError, StoreError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,6 +75,23 @@ def read_json(file: Path) -> Any:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+def check_replaceable(target: Path, mark: str, own: set[str]) -> None:
+    """Raises if something stands at `target` that is not one of our directories, known by the file `mark`, and nothing
+    else than the files `own`.
+
+    Raises:
+        InputError: Something would be lost.
+    """
+    if not target.exists():
+        return
+    found = {entry.name for entry in target.iterdir()} if target.is_dir() else None
+    if found is None or (found and mark not in found):
+        raise InputError(f"{target} exists and is not an artifact: choose another path")
+    strange = sorted(found - own)
+    if strange:
+        raise InputError(f"{target} holds {strange[0]!r} beside an artifact, which would be lost: choose another path")
 
 
 def replace_directory(fresh: Path, target: Path) -> None:

@@ -30,6 +30,16 @@ EVALS: Mapping[str, str] = MappingProxyType(
         "evals_contest": "unweave.evals.comparing:Contest",
         "suite_row": "unweave.evals.suites.running:SuiteRow",
         "suite_result": "unweave.evals.suites.running:SuiteResult",
+        "transfer": "unweave.evals.detecting:Transfer",
+        "erasure": "unweave.evals.erasure:Erasure",
+        "reconstruction": "unweave.evals.reconstruction:Reconstruction",
+        "sparsity": "unweave.evals.reconstruction:Sparsity",
+        "unembedding": "unweave.evals.unembedding:Unembedding",
+        "entropy": "unweave.evals.unembedding:Entropy",
+        "layer_study": "unweave.evals.layer_study:LayerStudy",
+        "layer_reading": "unweave.evals.layer_study:LayerReading",
+        "read_write": "unweave.evals.reading_writing:ReadWrite",
+        "steadiness": "unweave.evals.steadiness:Steadiness",
     }
 )
 """Of `unweave.evals`."""

@@ -11,6 +11,7 @@ from unweave.version import __version__
 
 COMMANDS = {
     "unweave": (), "study": ("study",), "collect": ("collect",), "report": ("report",), "zoo": ("zoo",),
+    "directions": ("directions",),
     "probe": ("probe",), "probe sweep": ("probe", "sweep"), "probe haystack": ("probe", "haystack"),
     "lib": ("lib",), "lib fit": ("lib", "fit"), "lib compare": ("lib", "compare"), "lib modadd": ("lib", "modadd"),
     "ndm": ("ndm",), "ndm fit": ("ndm", "fit"), "ndm toy": ("ndm", "toy"),

@@ -33,6 +33,7 @@ def test_the_steps_of_the_whole_study(of_token_strings):
     assert kinds == {
         "collect": [], "labels": ["bars"], "probe": ["heatmap", "curves"], "controls": ["forest"], "cards": [],
         "bases": ["curves"], "partition": ["bars", "heatmap"], "ablate": ["forest"], "interaction": ["curves", "graph"],
+        "directions": ["forest"],
         "evidence": [],
     }  # fmt: skip
     assert found["bases"].results["site"] == found["ablate"].results["site"] == "blocks.1.mlp_act"

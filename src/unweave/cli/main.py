@@ -16,6 +16,7 @@ import typer
 
 from unweave.cli.collect import collect
 from unweave.cli.compare import compare
+from unweave.cli.directions import directions
 from unweave.cli.evaluate import evaluate
 from unweave.cli.lib import lib
 from unweave.cli.ndm import ndm
@@ -57,6 +58,7 @@ app = typer.Typer(
 )
 app.command()(study)
 app.command()(collect)
+app.command()(directions)
 app.command()(report)
 app.command()(compare)
 app.add_typer(evaluate, name="evaluate")

@@ -12,6 +12,7 @@ from unweave.study.step_bases import compare_bases
 from unweave.study.step_cards import write_cards
 from unweave.study.step_collect import collect_rows
 from unweave.study.step_controls import weigh_controls
+from unweave.study.step_directions import read_and_write
 from unweave.study.step_evidence import weigh_evidence
 from unweave.study.step_interaction import interaction_graph
 from unweave.study.step_labels import describe_labels
@@ -48,6 +49,7 @@ STEPS: tuple[Step, ...] = (
     Step(name="cards", title="Neurons in their own words", run=write_cards),
     Step(name="bases", title="Neurons, principal components, a random rotation", run=compare_bases),
     Step(name="partition", title="Subspaces of the residual stream", run=part_space),
+    Step(name="directions", title="Reading and writing a feature", run=read_and_write),
     Step(
         name="ablate",
         title="What the units do",
