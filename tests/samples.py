@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import samples_directions
 import samples_evals
 import samples_interaction
 import samples_ndm
@@ -110,6 +111,7 @@ CONFIG_VALUES: dict[str, dict[str, Any]] = {
     },
     **samples_interaction.CONFIG_VALUES,
     **samples_superposition.CONFIG_VALUES,
+    **samples_directions.CONFIG_VALUES,
     "EvidenceConfig": {"shuffles": 3, "rotations": 1, "tokens": False},
     "RowOptions": {"standardize": "column", "center": True, "drop_outliers": 10.0, "drop_first": 1},
     "SearchConfig": {"pool": 100, "batch": 7, "dtype": "bfloat16", "memory": "500MB"},
@@ -285,6 +287,7 @@ def artifacts() -> dict[str, Any]:
             seconds=2.0,
         ),
         **samples_probing.artifacts(),
+        **samples_directions.artifacts(),
         **samples_interaction.artifacts(),
         **samples_ndm.artifacts(),
         **samples_evals.artifacts(estimate),

@@ -189,6 +189,13 @@ MADE_BY_VERBS = {
     "uw.evals.Behaviour": "logit_difference", "uw.evals.Contest": "compare", "uw.evals.EvidenceCard": "card",
     "uw.evals.Finding": "interchange_accuracy", "uw.evals.Patching": "patching", "uw.evals.SuiteResult": "run_suite",
     "uw.evals.Verdict": "card", "uw.evals.run_suite": "`unweave evaluate run`", "uw.evals.suite_tests": "run_suite",
+    "uw.directions.ContrastProbe": "ccs", "uw.directions.DASConfig": "das", "uw.evals.Transfer": "transfer",
+    "uw.directions.LabelledMoments": "labelled_moments", "uw.evals.BehaviourRecovered": "behaviour_recovered",
+    "uw.evals.Erasure": "erasure_sufficiency", "uw.evals.Dependence": "subspace_dependence",
+    "uw.evals.Dimensions": "dimensionality", "uw.evals.Interference": "interference", "uw.evals.Entropy": "unembedding",
+    "uw.evals.LayerStudy": "layer_study", "uw.evals.ReadWrite": "read_write_angle",
+    "uw.evals.Reconstruction": "reconstruction", "uw.evals.Sparsity": "sparsity", "uw.evals.Steadiness": "steadiness",
+    "uw.evals.Unembedding": "unembedding",
     "uw.evals.Effects": "effects_of", "uw.evals.PlainRun": "plain_run", "uw.load": "save",
 }  # fmt: skip
 """Exported names without an example of their own -> whose example shows them."""

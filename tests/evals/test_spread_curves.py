@@ -14,7 +14,7 @@ from unweave.evals.curves import faithfulness, trace
 from unweave.evals.patching import patching
 from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
 from unweave.evals.planted.module import variable_world
-from unweave.evals.spread import participation, recovery, references, selectivity, spread
+from unweave.evals.spread import participation, recovery, references, route_selectivity, spread
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,9 @@ def test_participation_and_recovery_at_their_ends():
 
 def test_a_block_of_top_variance_moves_both_routes(world, ready, measure):
     one = spread(ready, world.featurizer, measure)
-    assert selectivity(one, one).tolist() == [0.0] * 24
+    assert route_selectivity(one, one).tolist() == [0.0] * 24
     with pytest.raises(InputError, match="different partitions"):
-        selectivity(one, spread(ready, replace(world.featurizer, blocks=(6,) * 4), measure))
+        route_selectivity(one, spread(ready, replace(world.featurizer, blocks=(6,) * 4), measure))
 
 
 def test_a_full_set_is_faithful_everywhere_and_the_known_order_beats_random_ones(world, ready, measure):

@@ -79,7 +79,7 @@ from unweave.evals.sparse_reading import selectivity as selectivity
 from unweave.evals.sparse_reading import sparse_curve as sparse_curve
 from unweave.evals.spread import participation as participation
 from unweave.evals.spread import references as references
-from unweave.evals.spread import selectivity as route_selectivity
+from unweave.evals.spread import route_selectivity as route_selectivity
 from unweave.evals.spread import spread as spread
 from unweave.evals.steadiness import Steadiness as Steadiness
 from unweave.evals.steadiness import steadiness as steadiness

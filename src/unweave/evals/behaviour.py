@@ -5,8 +5,8 @@ breaks everything and any reconstruction looks good.
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
-| `ce` | (CE_abl - CE_rec) / (CE_abl - CE_clean) | scalar | share of the rise of the loss that is won back; 1 is all | specs/evaluation.md, E21 |
-| `kl` | (KL_abl - KL_rec) / KL_abl | scalar | the same of the divergence from the clean predictions | same |
+| `ce_zero` | (CE_abl - CE_rec) / (CE_abl - CE_clean) | scalar | share of the rise of the loss that is won back; 1 is all | specs/evaluation.md, E21 |
+| `kl_zero` | (KL_abl - KL_rec) / KL_abl | scalar | the same of the divergence from the clean predictions | same |
 """  # noqa: E501 - a table does not wrap
 
 from __future__ import annotations

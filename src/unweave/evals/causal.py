@@ -69,8 +69,8 @@ def interchange_accuracy(
     Example:
         >>> from unweave.evals.planted.module import variable_world
         >>> world = variable_world(seed=0)
-        >>> interchange_accuracy(world.model, world.featurizer, world.true, world.pairs(30, seed=1))
-        Finding(interchange accuracy: 1 share, control 0.11, supported)
+        >>> interchange_accuracy(world.model, world.featurizer, world.true, world.pairs(30, seed=1)).effect.value
+        1.0
     """
     blocks = blocks_of_claim(model, featurizer, block)
     kept, share = solved_pairs(model, pairs)

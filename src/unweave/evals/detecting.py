@@ -5,7 +5,7 @@ A scorer is fitted elsewhere, its sign too: nothing here looks at both signs (tr
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
 | `detection` | AUROC of max_t s_t | scalar | largest score of each document, never rescaled by split | specs/evaluation.md, E5 |
-| `youden` | J = TPR - FPR | scalar | the threshold that maximises it on half of the groups | same |
+| `_youden` | J = TPR - FPR | scalar | the threshold that maximises it on half of the groups | same |
 | `pair_accuracy` | mean 1[s+ > s-], ties 1/2 | scalar | share of pairs in order | E8 |
 | `contrast_consistency` | mean[(p+ - (1 - p-))^2 + min(p+, p-)^2] | scalar | 0 is perfect, 1/4 says nothing | E7 |
 """  # noqa: E501 - a table does not wrap

@@ -142,11 +142,13 @@ def dimensionality(X: Any, groups: Any = None, seed: int = 0, *, draws: int = 20
         raise DataError("the rows are all equal: they fill no dimension")
     weights = torch.from_numpy(multinomial_counts(grouped.count, draws, seed))[:, grouped.codes]
     sample = np.array([_effective_rank(centred, one) for one in weights])
-    low, high = np.quantile(sample, (0.025, 0.975))
+    value = _effective_rank(centred, torch.ones(len(rows), dtype=torch.float64))
+    # turned about the value: a draw repeats rows, which lowers its rank by about as much as having n rows only does
+    high, low = 2 * value - np.quantile(sample, (0.025, 0.975))
     warnings = ("no groups: every row counts as independent",) if groups is None else ()
     rank = Estimate(
-        value=_effective_rank(centred, torch.ones(len(rows), dtype=torch.float64)), low=float(low), high=float(high),
-        n=len(rows), n_groups=grouped.count, seed=seed, warnings=warnings,
+        value=value, low=max(1.0, min(value, float(low))), high=max(value, float(high)), n=len(rows),
+        n_groups=grouped.count, seed=seed, warnings=warnings,
     )  # fmt: skip
     return Dimensions(effective_rank=rank, two_nn=_two_nn(rows, grouped.codes, seed), width=rows.shape[1])
 

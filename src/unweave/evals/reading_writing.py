@@ -92,7 +92,7 @@ def read_write_angle(
     if grouped.count > 1:
         drawn = torch.from_numpy(multinomial_counts(grouped.count, draws, seed)) @ sums
         cosines = (drawn @ v) / (drawn.norm(dim=1) * v.norm()).clamp_min(torch.finfo(torch.float64).tiny)
-        low, high = np.quantile(cosines.numpy(), (0.025, 0.975)).tolist()
+        low, high = _reflected(_cosine(pattern, v), cosines.numpy())
     warnings = []
     if grouped.count < WARN_BELOW:
         warnings.append(f"only {grouped.count} groups: the interval is rough")
@@ -124,6 +124,14 @@ def random_cosine_p(cosine: float, width: int) -> float:
     if width == 1:
         return 1.0
     return float(beta.sf(min(1.0, cosine * cosine), 0.5, (width - 1) / 2))
+
+
+def _reflected(value: float, draws: np.ndarray) -> tuple[float, float]:
+    """The interval with its draws turned about the value: a draw has more noise than the rows, which shortens every
+    cosine, and the value itself is too short by about as much.
+    """
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return max(-1.0, min(value, 2 * value - high)), min(1.0, max(value, 2 * value - low))
 
 
 def _cosine(first: torch.Tensor, second: torch.Tensor) -> float:

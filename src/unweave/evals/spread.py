@@ -187,7 +187,7 @@ def references(
     )
 
 
-def selectivity(first: Spread, second: Spread) -> Float[np.ndarray, " s"]:
+def route_selectivity(first: Spread, second: Spread) -> Float[np.ndarray, " s"]:
     """Effect on the first route minus effect on the second, block by block, each as a share of the whole site's: a
     block of top variance moves both.
 
@@ -203,7 +203,7 @@ def selectivity(first: Spread, second: Spread) -> Float[np.ndarray, " s"]:
         >>> pairs = world.pairs(20, seed=1)
         >>> ready = ready_pairs(world.model, world.featurizer, pairs)
         >>> first = spread(ready, world.featurizer, logit_difference(pairs.answer, pairs.base_answer))
-        >>> float(selectivity(first, first).max())
+        >>> float(route_selectivity(first, first).max())
         0.0
     """
     if first.sizes != second.sizes:

@@ -73,7 +73,8 @@ def steering(
         InputError: Doses that are not symmetric about 0.
 
     Example:
-        >>> from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
+        >>> from unweave.evals.patching import patching
+        >>> from unweave.evals.planted.language import style_world
         >>> world = style_world(seed=0)
         >>> tokens, prompts, measure = world.continued(world.prompts(8, seed=0), seed=0)
         >>> ready = patching(world.model, "blocks.0.resid_post", tokens)
@@ -149,7 +150,8 @@ def compare_schedules(
         A row a schedule: its name, the largest dose at one place, the effect and its interval.
 
     Example:
-        >>> from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
+        >>> from unweave.evals.patching import patching
+        >>> from unweave.evals.planted.language import style_world
         >>> world = style_world(seed=0)
         >>> tokens, prompts, measure = world.continued(world.prompts(8, seed=0), seed=0)
         >>> ready = patching(world.model, "blocks.0.resid_pre", tokens)
@@ -189,7 +191,8 @@ def side_effects(neutral: Patching, direction: Any, doses: Any) -> list[dict[str
         A row a dose: `dose`, `kl` (nats a token, from the plain run) and `loss` (rise of the loss, nats a token).
 
     Example:
-        >>> from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
+        >>> from unweave.evals.patching import patching
+        >>> from unweave.evals.planted.language import style_world
         >>> world = style_world(seed=0)
         >>> ready = patching(world.model, "blocks.0.resid_post", world.prompts(4, seed=0))
         >>> rows = side_effects(ready, world.memory, [0.0, 1.0])
