@@ -106,19 +106,24 @@ def nearest_in_blocks(
         turned = layout.turn(keys[start : start + layout.tile])
         width = turned.shape[1]
         barred = _barred(exclusion, start, width, count)
-        step = GROUP if width % GROUP == 0 and width >= 4 * GROUP else width
-        value, group = best.new_empty(best.shape), found.new_empty(found.shape)
-        lines = best.new_empty(*best.shape, step)
-        first_lines = torch.arange(count, device=queries.device) * (width // step)
+        grouped = width % GROUP == 0 and width >= 4 * GROUP
+        value, place = best.new_empty(best.shape), found.new_empty(found.shape)
+        lines = best.new_empty(*best.shape, GROUP if grouped else 0)
+        first_lines = torch.arange(count, device=queries.device) * (width // GROUP)
         for s, (row, mine) in enumerate(zip(layout.rows, own, strict=True)):
             scores = torch.mm(mine, turned[row], out=space) if width == layout.tile else mine @ turned[row]
             if barred is not None:
                 scores.masked_fill_(barred, -torch.inf)
-            torch.max(scores.view(count, -1, step).amax(2), 1, out=(value[s], group[s]))
-            torch.index_select(scores.view(-1, step), 0, first_lines + group[s], out=lines[s])
+            if grouped:
+                torch.max(scores.view(count, -1, GROUP).amax(2), 1, out=(value[s], place[s]))
+                torch.index_select(scores.view(-1, GROUP), 0, first_lines + place[s], out=lines[s])
+            else:
+                torch.max(scores, 1, out=(value[s], place[s]))
         better = value > best  # few in late tiles, so that indices inside a group are seldom looked for
-        best[better] = value[better]
-        found[better] = start + group[better] * step + lines[better].max(1).indices
+        if grouped:
+            place[better] = place[better] * GROUP + lines[better].max(1).indices
+        best = torch.where(better, value, best)
+        found = torch.where(better, place + start, found)
     return found
 
 
