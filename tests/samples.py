@@ -97,6 +97,8 @@ ENTRY = {
 CONFIG_VALUES: dict[str, dict[str, Any]] = {
     "CollectOptions": {"context": 7, "dtype": "float32", "shard_rows": 5},
     "Collection": COLLECTION,
+    "ImportOptions": {"dtype": "uint8", "shard_rows": 5, "model_name": "theirs"},
+    "Rounding": {"largest_error": 0.5, "bound": 0.5, "lost": 0.001},
     "ShardEntry": SHARD,
     "Manifest": {"collection": COLLECTION, "complete": True, "shards": [SHARD, {**SHARD, "index": 1}]},
     "HaystackInputs": {"text": "a.txt", "conllu": ["a.conllu", "b.conllu.gz"], "facts": "people.csv"},

@@ -6,6 +6,7 @@ The library takes the interface of the package and not the package: anything tha
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,7 @@ def hub_texts(
         InputError: No such data set, split or column.
     """
     try:
-        import datasets
+        datasets: Any = importlib.import_module("datasets")  # not there for those who do not need it
     except ImportError as error:
         raise MissingPackage("data sets by name need the package datasets: pip install 'unweave[data]'") from error
     try:

@@ -78,7 +78,7 @@ class Span:
             total.update(f"{site} {tuple(values.shape)} {values.dtype}".encode())
             total.update(bytes_of(values))
         for column in (table.document, table.position, table.token_id):
-            total.update(np.ascontiguousarray(column[self.start : self.stop], dtype=np.int64))
+            total.update(column[self.start : self.stop].astype(np.int64).tobytes())
         return total.hexdigest()
 
     def values(self, site: Site) -> Tensor:

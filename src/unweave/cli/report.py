@@ -19,7 +19,7 @@ HELP = """Write the report of a run again, from the records in its directory.
 
 def report(
     run: Annotated[
-        Path, typer.Argument(parser=typed, callback=local, metavar="RUN", help="Directory that `unweave study` wrote.")
+        Path, typer.Argument(parser=typed, callback=local, metavar="run", help="Directory that `unweave study` wrote.")
     ],
     json: Json = False,
     debug: Debug = False,
