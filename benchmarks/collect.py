@@ -25,11 +25,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 BATCH, LENGTH, LAYERS, WIDTH, VOCABULARY = 8, 128, 12, 768, 50257
-STREAM = {"hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8, "intermediate_size": 1536}
+STREAM = {"hidden_size": 768, "num_hidden_layers": 4, "num_attention_heads": 12, "intermediate_size": 3072}
 GATED = {**STREAM, "num_key_value_heads": 4, "head_dim": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 GEMMA = {**GATED, "query_pre_attn_scalar": 64}
 FAMILIES = {
-    "gpt2": ("GPT2", {"n_embd": 512, "n_layer": 4, "n_head": 8, "n_positions": 256}),
+    "gpt2": ("GPT2", {"n_embd": 768, "n_layer": 4, "n_head": 12, "n_positions": 256}),
     "llama": ("Llama", GATED),
     "mistral": ("Mistral", GATED),
     "qwen2": ("Qwen2", {key: value for key, value in GATED.items() if key != "head_dim"}),
@@ -38,15 +38,15 @@ FAMILIES = {
     "gemma3": ("Gemma3", GEMMA),
     "pythia": ("GPTNeoX", {**STREAM, "use_parallel_residual": True}),
     "neox-sequential": ("GPTNeoX", {**STREAM, "use_parallel_residual": False}),
-    "opt": ("OPT", {"hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8, "ffn_dim": 1536}),
+    "opt": ("OPT", {"hidden_size": 768, "num_hidden_layers": 4, "num_attention_heads": 12, "ffn_dim": 3072}),
     "bert": ("Bert", STREAM),
-    "distilbert": ("DistilBert", {"dim": 512, "n_layers": 4, "n_heads": 8, "hidden_dim": 1536}),
+    "distilbert": ("DistilBert", {"dim": 768, "n_layers": 4, "n_heads": 12, "hidden_dim": 3072}),
     "qwen3-experts": (
         "Qwen3Moe",
         {**GATED, "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 512},
     ),
 }
-"""Family -> prefix of its classes, and its configuration: 4 blocks of width 512."""
+"""Family -> prefix of its classes, and its configuration: 4 blocks of width 768."""
 
 
 def main() -> None:
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def of_family(name: str, pairs: int) -> dict[str, object]:
-    """Capture of all streams of one family, 4 blocks of width 512 with random weights, against its bare body."""
+    """Capture of all streams of one family, 4 blocks of width 768 with random weights, against its bare body."""
     import torch
     import transformers
 

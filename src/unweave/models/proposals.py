@@ -102,8 +102,12 @@ def _family(module: nn.Module, parts: _Parts, *, parallel: bool) -> Family:
         components |= {} if parallel else {"resid_mid": f"in {norms[second]}"}
     if kind == "added":
         components |= {"attn_out": norms[1], "mlp_out": norms[3]}
-    neurons = gated_neurons if len(parts.reads) == 2 else plain_neurons
-    gate_up = dict(zip(("gate", "up") if len(parts.reads) == 2 else ("in",), parts.reads, strict=True))
+    roles = ("gate", "up") if len(parts.reads) == 2 else ("in",)
+    mlp_inputs: dict[str, str] = dict(zip(roles, parts.reads, strict=True))
+    if len(parts.reads) == 2:
+        neurons = gated_neurons(parts.reads[0], parts.reads[1], parts.act)
+    else:
+        neurons = plain_neurons(parts.reads[0], parts.act)
     return Family(
         model_types=(str(cast(Any, module).config.model_type),),
         norm="post" if kind == "post" else "pre",
@@ -114,8 +118,8 @@ def _family(module: nn.Module, parts: _Parts, *, parallel: bool) -> Family:
         attention=parts.attention,
         attention_matrix=parts.attention_matrix,
         mlp_matrix=parts.mlp_matrix,
-        neurons=neurons(*parts.reads, parts.act),
-        mlp_inputs=gate_up,
+        neurons=neurons,
+        mlp_inputs=mlp_inputs,
         attention_norm=norms[0] if kind == "post" else None,
         mlp_norm=norms[1] if kind == "post" else None,
         attention_out_norm=norms[1] if kind == "added" else None,
