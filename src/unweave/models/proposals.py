@@ -146,7 +146,7 @@ def _parts(module: nn.Module) -> _Parts | None:
         return None
     path, blocks = found
     block = blocks[0]
-    width = cast(Any, module).config.get_text_config().hidden_size
+    width = getattr(cast(Any, module).config.get_text_config(), "hidden_size", None)
     matrices = {
         name: matrix_shape(part)
         for name, part in block.named_modules()
@@ -174,7 +174,10 @@ def _parts(module: nn.Module) -> _Parts | None:
     acts = [name for name, part in block.named_modules() if name and _is_activation(name, part)]
     if not 1 <= len(reads) <= 2 or not acts:
         return None
-    norms, order = _order(module, block, attention, down)
+    try:
+        norms, order = _order(module, block, attention, down)
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError):  # it wants more than token ids
+        return None
     mlp = down.rpartition(".")[0]
     return _Parts(
         blocks=path, attention=attention, attention_matrix=inside[-1], mlp=mlp or None, mlp_matrix=down,
@@ -206,7 +209,7 @@ def _order(module: nn.Module, block: nn.Module, attention: str, down: str) -> tu
                 seen.append((kind, name))
 
             stack.callback(block.get_submodule(name).register_forward_pre_hook(note).remove)
-        module(input_ids=torch.ones(1, 4, dtype=torch.long))
+        module(input_ids=torch.ones(1, 4, dtype=torch.long, device=next(module.parameters()).device))
     return tuple(name for kind, name in seen if kind == "norm"), " ".join(kind for kind, _ in seen)
 
 
