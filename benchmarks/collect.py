@@ -4,6 +4,7 @@ GPT-2-small shape with random weights, 8 x 128 tokens, 12 residual sites to disk
 turn with it, so that a slow minute of the machine hits both; the figure is the median of the ratios of CPU-seconds, pair by pair.
 
     python benchmarks/collect.py                         # ours
+    python benchmarks/collect.py --families              # capture of all streams in memory, every family, against its own bare body
     python benchmarks/collect.py --peer transformer_lens --python OTHER/bin/python
     python benchmarks/collect.py --peer nnsight --python OTHER/bin/python
 
@@ -24,6 +25,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 BATCH, LENGTH, LAYERS, WIDTH, VOCABULARY = 8, 128, 12, 768, 50257
+STREAM = {"hidden_size": 768, "num_hidden_layers": 4, "num_attention_heads": 12, "intermediate_size": 3072}
+GATED = {**STREAM, "num_key_value_heads": 4, "head_dim": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+GEMMA = {**GATED, "query_pre_attn_scalar": 64}
+FAMILIES = {
+    "gpt2": ("GPT2", {"n_embd": 768, "n_layer": 4, "n_head": 12, "n_positions": 256}),
+    "llama": ("Llama", GATED),
+    "mistral": ("Mistral", GATED),
+    "qwen2": ("Qwen2", {key: value for key, value in GATED.items() if key != "head_dim"}),
+    "qwen3": ("Qwen3", GATED),
+    "gemma2": ("Gemma2", GEMMA),
+    "gemma3": ("Gemma3", GEMMA),
+    "pythia": ("GPTNeoX", {**STREAM, "use_parallel_residual": True}),
+    "neox-sequential": ("GPTNeoX", {**STREAM, "use_parallel_residual": False}),
+    "opt": ("OPT", {"hidden_size": 768, "num_hidden_layers": 4, "num_attention_heads": 12, "ffn_dim": 3072}),
+    "bert": ("Bert", STREAM),
+    "distilbert": ("DistilBert", {"dim": 768, "n_layers": 4, "n_heads": 12, "hidden_dim": 3072}),
+    "qwen3-experts": (
+        "Qwen3Moe",
+        {**GATED, "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 512},
+    ),
+}
+"""Family -> prefix of its classes, and its configuration: 4 blocks of width 768."""
 
 
 def main() -> None:
@@ -31,6 +54,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--peer", choices=["transformer_lens", "nnsight"])
     parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--families", nargs="*", help="families of FAMILIES; all if none is named")
     parser.add_argument("--inside", action="store_true", help="run the peer in this interpreter")
     given = parser.parse_args()
     if given.peer and not given.inside:
@@ -40,9 +64,40 @@ def main() -> None:
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    if given.families is not None:
+        for name in given.families or FAMILIES:
+            print(json.dumps(of_family(name, given.pairs)), flush=True)
+        return
     ids = torch.randint(0, VOCABULARY, (BATCH, LENGTH))
     runs = {"transformer_lens": transformer_lens, "nnsight": nnsight, None: unweave}[given.peer](ids)
     print(json.dumps(paired(given.peer or "unweave", *runs, given.pairs)))
+
+
+def of_family(name: str, pairs: int) -> dict[str, object]:
+    """Capture of all streams of one family, 4 blocks of width 768 with random weights, against its bare body."""
+    import torch
+    import transformers
+
+    import unweave as uw
+    from unweave.models.points import body_of
+
+    prefix, options = FAMILIES[name]
+    config = getattr(transformers, f"{prefix}TextConfig" if prefix == "Gemma3" else f"{prefix}Config")(
+        vocab_size=2048, max_position_embeddings=256, **options
+    )
+    module = getattr(transformers, f"{prefix}Model" if prefix != "Gemma3" else "Gemma3TextModel")(config).eval()
+    model = uw.load_model(module, name=name)
+    ids = torch.randint(0, 2048, (BATCH, LENGTH))
+    sites = [site for site in model.sites() if site.component in ("resid_pre", "resid_mid", "resid_post")]
+    body = body_of(module, model.family)
+
+    def bare() -> object:
+        with torch.no_grad():
+            return body(ids, use_cache=False)
+
+    found = paired(name, lambda: len(model.capture(ids, sites)), bare, pairs)
+    kept = ("what", "pairs", "cpu_seconds", "bare_body_cpu_seconds", "cpu_ratio", "cpu_ratio_range")
+    return {**{key: found[key] for key in kept}, "sites": len(sites)}
 
 
 def paired(name: str, measured: Callable[[], int], bare: Callable[[], object], pairs: int) -> dict[str, object]:

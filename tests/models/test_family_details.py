@@ -188,6 +188,10 @@ def test_a_proposal_that_does_not_fit_says_so_and_some_modules_get_none():
     assert "the model does not run with it" in proposed_row(tiny.module_of("opt")).splitlines()[0]
     assert proposed_row(torch.nn.Linear(2, 2)) is None
     assert proposed_row(tiny.module_of("mixtral")) is None
+    config = transformers.T5Config(
+        vocab_size=97, d_model=32, d_ff=48, d_kv=8, num_layers=2, num_heads=4, pad_token_id=0, decoder_start_token_id=0
+    )
+    assert proposed_row(transformers.T5ForConditionalGeneration(config).eval()) is None  # wants more than token ids
 
 
 def test_the_laws_find_a_wrong_row():

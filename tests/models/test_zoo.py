@@ -7,13 +7,14 @@ import json
 import math
 import platform
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 
 import unweave as uw
-from unweave.models.zoo import corpus, facts, folder_of, kneser_ney, recipe
+from unweave.models.zoo import corpus, facts, folder_of, kneser_ney, names, recipe
 from unweave.models.zoo.tokenizer import train_tokenizer
 
 MEGABYTE = 1_000_000
@@ -195,16 +196,52 @@ def test_the_tokenizer_gives_the_text_back():
         assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
 
 
-def test_the_bundled_model_is_small_and_beats_the_five_gram():
+SIZES = [name for name in names() if name.startswith("docs-")]
+
+
+def test_the_ladder_is_one_recipe_in_several_sizes():
+    """Corpus, tokenizer, schedule and precision are the same; what differs is the shape, and more of it is better."""
+    shapes = {"name", "width", "depth", "heads", "mlp_width"}
+    rest = [{key: value for key, value in asdict(one).items() if key not in shapes} for one in recipe.RECIPES.values()]
+    assert rest[0] == rest[1] == rest[2]
+    known = sorted((facts(name) for name in SIZES), key=lambda found: found["parameters"])
+    assert [found["name"] for found in known] == [name for name in recipe.RECIPES if name in SIZES]
+    assert {"docs-xs", "docs-s"} <= set(SIZES)
+    losses = [found["loss_nats_a_token"] for found in known]
+    assert losses == sorted(losses, reverse=True)
+    assert len({found["loss_5gram_nats_a_token"] for found in known}) == 1  # the same held-out tokens
+    assert len({found["training_sha256"] for found in known}) == 1
+    assert len({(folder_of(name) / "tokenizer.json").read_bytes() for name in SIZES}) == 1
+    for name in SIZES:
+        assert facts(name)["recipe"] == json.loads(json.dumps(asdict(recipe.RECIPES[name])))
+
+
+def test_the_bundled_models_are_small_and_docs_is_the_middle_one():
+    assert folder_of("docs") == folder_of("docs-s")
+    size = sum(path.stat().st_size for name in SIZES for path in folder_of(name).glob("*.safetensors"))
+    assert size < 24 * MEGABYTE
+
+
+def test_the_bundled_model_beats_the_five_gram():
     known = facts("docs")
-    size = sum(path.stat().st_size for path in folder_of("docs").glob("*.safetensors"))
-    assert size < 8 * MEGABYTE
     assert known["loss_nats_a_token"] < known["loss_5gram_nats_a_token"]
     assert known["bits_a_byte"] < known["bits_a_byte_5gram"]
 
 
-def test_the_bundled_model_saw_none_of_its_held_out_documents(documents):
-    known = facts("docs")
+def test_the_small_model_runs_like_the_middle_one():
+    small, middle = uw.load_model("zoo:docs-xs"), uw.load_model("zoo:docs")
+    text = "The for statement is used to iterate over the elements of a sequence."
+    assert torch.equal(small.tokenize(text).ids, middle.tokenize(text).ids)
+    assert small.predicts_next
+    with torch.no_grad():
+        ids = small.tokenize(text).ids
+        loss = torch.nn.functional.cross_entropy(small(ids)[0, :-1], ids[0, 1:])
+    assert float(loss) < math.log(2048) / 2  # of a guess among all tokens
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_bundled_model_saw_none_of_its_held_out_documents(documents, name):
+    known = facts(name)
     assert known["held_out"]
     assert all(map(corpus.is_held_out, known["held_out"]))
     if platform.python_version() == known["python"]:

@@ -30,11 +30,13 @@ LIST_HELP = """Show the bundled models and what is known about them.
 TRAIN_HELP = """Train a bundled model again, from what this installation carries.
 
 \b
-    unweave zoo train docs --out my-docs
+    unweave zoo train docs-xs --out my-docs
     unweave zoo train modadd --out my-modadd
 
-docs takes most of an hour on two cores, modadd a quarter of one, digits seconds. The result is not equal to the
-bit: text and arithmetic depend on the Python and the machine.
+docs-xs, -s and -m are one recipe in three sizes. docs-s takes most of an hour on two cores, docs-xs about a third
+of that, docs-m about twice as long; modadd a quarter of an hour, digits seconds. A training that was stopped goes on
+from its last finished epoch when the same command is given again, to the same end. Against the bundled models the
+result is not equal to the bit: text and arithmetic depend on the Python and the machine.
 """
 
 

@@ -102,8 +102,12 @@ def _family(module: nn.Module, parts: _Parts, *, parallel: bool) -> Family:
         components |= {} if parallel else {"resid_mid": f"in {norms[second]}"}
     if kind == "added":
         components |= {"attn_out": norms[1], "mlp_out": norms[3]}
-    neurons = gated_neurons if len(parts.reads) == 2 else plain_neurons
-    gate_up = dict(zip(("gate", "up") if len(parts.reads) == 2 else ("in",), parts.reads, strict=True))
+    roles = ("gate", "up") if len(parts.reads) == 2 else ("in",)
+    mlp_inputs: dict[str, str] = dict(zip(roles, parts.reads, strict=True))
+    if len(parts.reads) == 2:
+        neurons = gated_neurons(parts.reads[0], parts.reads[1], parts.act)
+    else:
+        neurons = plain_neurons(parts.reads[0], parts.act)
     return Family(
         model_types=(str(cast(Any, module).config.model_type),),
         norm="post" if kind == "post" else "pre",
@@ -114,8 +118,8 @@ def _family(module: nn.Module, parts: _Parts, *, parallel: bool) -> Family:
         attention=parts.attention,
         attention_matrix=parts.attention_matrix,
         mlp_matrix=parts.mlp_matrix,
-        neurons=neurons(*parts.reads, parts.act),
-        mlp_inputs=gate_up,
+        neurons=neurons,
+        mlp_inputs=mlp_inputs,
         attention_norm=norms[0] if kind == "post" else None,
         mlp_norm=norms[1] if kind == "post" else None,
         attention_out_norm=norms[1] if kind == "added" else None,
@@ -142,7 +146,7 @@ def _parts(module: nn.Module) -> _Parts | None:
         return None
     path, blocks = found
     block = blocks[0]
-    width = cast(Any, module).config.get_text_config().hidden_size
+    width = getattr(cast(Any, module).config.get_text_config(), "hidden_size", None)
     matrices = {
         name: matrix_shape(part)
         for name, part in block.named_modules()
@@ -170,7 +174,10 @@ def _parts(module: nn.Module) -> _Parts | None:
     acts = [name for name, part in block.named_modules() if name and _is_activation(name, part)]
     if not 1 <= len(reads) <= 2 or not acts:
         return None
-    norms, order = _order(module, block, attention, down)
+    try:
+        norms, order = _order(module, block, attention, down)
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError):  # it wants more than token ids
+        return None
     mlp = down.rpartition(".")[0]
     return _Parts(
         blocks=path, attention=attention, attention_matrix=inside[-1], mlp=mlp or None, mlp_matrix=down,
@@ -202,7 +209,7 @@ def _order(module: nn.Module, block: nn.Module, attention: str, down: str) -> tu
                 seen.append((kind, name))
 
             stack.callback(block.get_submodule(name).register_forward_pre_hook(note).remove)
-        module(input_ids=torch.ones(1, 4, dtype=torch.long))
+        module(input_ids=torch.ones(1, 4, dtype=torch.long, device=next(module.parameters()).device))
     return tuple(name for kind, name in seen if kind == "norm"), " ".join(kind for kind, _ in seen)
 
 
