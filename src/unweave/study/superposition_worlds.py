@@ -5,17 +5,14 @@ can reach, and where rings, antipodal pairs and identities are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from unweave.artifact import save
 from unweave.config import Config
 from unweave.log import SILENT, Progress
 from unweave.report.record import Figure, Table
-from unweave.study.superposition import write_lab
 from unweave.study.work import Found
 from unweave.superposition.autoencoder import Autoencoder
 from unweave.superposition.linear import spectrum
@@ -117,22 +114,6 @@ def world_lab(config: WorldLabConfig, progress: Progress = SILENT) -> WorldLab:
             models += found
             advance(1)
     return WorldLab(rows=rows, models=tuple(models), config=config)
-
-
-def write_world_lab(lab: WorldLab, folder: Path, command: str) -> Path:
-    """Models and a report in a run directory; gives the path of the report.
-
-    Args:
-        lab: What was found.
-        folder: The directory.
-        command: How it was started.
-    """
-    for number, model in enumerate(lab.models):
-        save(model, folder / "models" / lab.config.world / "trained" / f"{number}-width-{model.width}")
-    described = f"{lab.config.world} world of {lab.config.features} features, {lab.config.rows:,} rows"
-    return write_lab(
-        folder, world_found(lab), lab.config.world, (described, "How features share space"), lab.config, command
-    )
 
 
 def world_found(lab: WorldLab) -> Found:
