@@ -26,12 +26,12 @@ import uuid
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from unweave.config import Config, config_from
 from unweave.errors import InputError, StoreError, UnweaveError, unknown_name
 from unweave.files import file_sha256, replace_directory, write_file, write_tensors, write_text
+from unweave.kinds import KINDS as KINDS
 from unweave.site import Site
 from unweave.version import __version__
 
@@ -40,95 +40,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FACTS, TENSORS, TIMINGS = "artifact.json", "tensors.safetensors", "timings.json"
-
-KINDS: Mapping[str, str] = MappingProxyType(
-    {
-        "estimate": "unweave.tensors.estimate:Estimate",
-        "moments": "unweave.tensors.moments:Moments",
-        "class_moments": "unweave.tensors.moments:ClassMoments",
-        "affine_featurizer": "unweave.features.affine:AffineFeaturizer",
-        "neuron_featurizer": "unweave.features.neurons:NeuronFeaturizer",
-        "activation_function": "unweave.features.activation:Activation",
-        "gauge": "unweave.features.featurizer:Gauge",
-        "within_block": "unweave.features.featurizer:Within",
-        "capacity": "unweave.features.featurizer:Capacity",
-        "provenance": "unweave.features.featurizer:Provenance",
-        "direction": "unweave.features.direction:Direction",
-        "readout": "unweave.features.direction:Readout",
-        "bundle": "unweave.features.bundle:Bundle",
-        "feature_graph": "unweave.features.graph:FeatureGraph",
-        "edge_block": "unweave.features.graph:EdgeBlock",
-        "comparison": "unweave.features.compare:Comparison",
-        "block_match": "unweave.features.compare:BlockMatch",
-        "featurizer_checks": "unweave.features.checks:FeaturizerChecks",
-        "probe_config": "unweave.probing.config:ProbeConfig",
-        "probe": "unweave.probing.result:Probe",
-        "probe_sweep": "unweave.probing.result:ProbeSweep",
-        "probe_table": "unweave.probing.result:ProbeTable",
-        "class_probe": "unweave.probing.classes:ClassProbe",
-        "class_sweep": "unweave.probing.classes:ClassSweep",
-        "value_probe": "unweave.probing.values:ValueProbe",
-        "value_sweep": "unweave.probing.values:ValueSweep",
-        "dense_probe": "unweave.probing.dense:DenseProbe",
-        "prune_step": "unweave.probing.pruning:PruneStep",
-        "pruning": "unweave.probing.pruning:Pruning",
-        "subset": "unweave.probing.exact:Subset",
-        "planted_world": "unweave.worlds.planted:Planted",
-        "probe_control": "unweave.probing.result:Control",
-        "evidence_config": "unweave.probing.evidence:EvidenceConfig",
-        "feature_evidence": "unweave.probing.evidence:FeatureEvidence",
-        "evidence": "unweave.probing.evidence:Evidence",
-        "best_of": "unweave.tensors.multiplicity:BestOf",
-        "probe_winner": "unweave.probing.winners:Winner",
-        "unit_score": "unweave.probing.search:UnitScore",
-        "unit_search": "unweave.probing.search:Search",
-        "reseed": "unweave.probing.reseeds:Reseed",
-        "stability": "unweave.probing.reseeds:Stability",
-        "union": "unweave.probing.unions:Union",
-        "ablation": "unweave.evals.ablation:Ablation",
-        "class_ablation": "unweave.evals.class_ablation:ClassAblation",
-        "token_rise": "unweave.evals.class_ablation:TokenRise",
-        "neuron_card": "unweave.evals.neuron_card:NeuronCard",
-        "weight_statistic": "unweave.evals.neuron_card:WeightStatistic",
-        "activation_histogram": "unweave.evals.neuron_card:Histogram",
-        "context": "unweave.evals.contexts:Context",
-        "interaction_result": "unweave.interaction.result:InteractionResult",
-        "basis_config": "unweave.interaction.config:BasisConfig",
-        "compute_config": "unweave.interaction.config:ComputeConfig",
-        "layer_rank": "unweave.interaction.basis:LayerRank",
-        "node_ablation": "unweave.interaction.ablation:NodeAblation",
-        "edge_ablation": "unweave.interaction.edge_ablation:EdgeAblation",
-        "basis_run": "unweave.interaction.measuring:BasisRun",
-        "modules": "unweave.interaction.modules:Modules",
-        "ablation_point": "unweave.interaction.ablation:Point",
-        "ndm_config": "unweave.ndm.config:NDMConfig",
-        "ndm_result": "unweave.ndm.result:NDMResult",
-        "ndm_outcome": "unweave.ndm.result:Outcome",
-        "ndm_block": "unweave.ndm.result:Block",
-        "ndm_entry": "unweave.ndm.training:Entry",
-        "ndm_progress": "unweave.ndm.training:Progressed",
-        "ndm_state": "unweave.ndm.descent:State",
-        "ndm_dependence": "unweave.ndm.estimates:Dependence",
-        "ndm_checkpoint": "unweave.ndm.checkpoints:Checkpoint",
-        "bags": "unweave.superposition.bags:Bags",
-        "bags_config": "unweave.superposition.config:BagsConfig",
-        "train_config": "unweave.superposition.config:TrainConfig",
-        "autoencoder": "unweave.superposition.autoencoder:Autoencoder",
-        "train_step": "unweave.superposition.autoencoder:TrainStep",
-        "word_geometry": "unweave.superposition.geometry:Geometry",
-        "word_spectrum": "unweave.superposition.linear:Spectrum",
-        "word_ring": "unweave.superposition.ring:Ring",
-        "superposition_world": "unweave.worlds.correlated:World",
-        "value_coding": "unweave.superposition.value_coding:ValueCoding",
-        "value_variant": "unweave.superposition.value_coding:Variant",
-        "merge_plan": "unweave.ndm.merging:MergePlan",
-        "compound": "unweave.probing.compound:Compound",
-        "compound_compared": "unweave.probing.compound:Compared",
-    }
-)
-"""What an artifact may hold: kind -> where its class lives. A class that is not listed can be neither written nor
-read.
-"""
 
 
 def save(value: object, path: str | Path) -> Path:

@@ -122,7 +122,10 @@ def text_lab(texts: Any, config: TextLabConfig, progress: Progress = SILENT) -> 
         for one in scored if one.model.seed is not None
     ]  # fmt: skip
     slopes = {
-        dial: {name: slope(rows, name, dial, beside=beside) for name in SCORES if any(row[name] == row[name] for row in rows)}
+        dial: {
+            name: slope(rows, name, dial, beside=beside)
+            for name in SCORES if any(row[name] == row[name] for row in rows)
+        }
         for dial, beside, values in (("decay", "width", config.decays), ("width", "decay", config.widths))
         if len(set(values)) > 1
     }  # fmt: skip

@@ -43,7 +43,7 @@ def write_text_lab(lab: TextLab, folder: Path, command: str) -> Path:
             {k: v for k, v in row.items() if k not in ("regimes", "scores")} | row["scores"]
             for row in lab.facts()["models"]
         ],
-    )  # noqa: E501
+    )
     for number, one in enumerate(lab.scored):
         write_table(folder / f"words-{number}.csv", one.geometry.table())
     return write_lab(folder, found, "text", (repr(lab.bags), "How words share space"), lab.config, command)
@@ -63,7 +63,8 @@ def write_lab(folder: Path, found: Found, name: str, told: tuple[str, str], conf
     described, title = told
     key = fingerprint(config_json(config) | {"of": described})
     entry = ModelEntry(
-        name=name, folder=f"models/{name}", description=described, fingerprint=key, text="seed " + str(config_json(config).get("seed")), plan=described,
+        name=name, folder=f"models/{name}", description=described, fingerprint=key,
+        text="seed " + str(config_json(config).get("seed")), plan=described,
         steps=(STEP,),
     )  # fmt: skip
     run = Run(
