@@ -35,7 +35,7 @@ def test_rules_of_the_worlds():
 
 
 def test_rings_antipodes_and_identities_are_where_they_are_known_to_be():
-    """Known means over seeds at decay 1, 12 features; fewer steps than there: errors may be higher by a few per cent."""
+    """Known means over seeds at decay 1, 12 features; fewer steps than there: errors may be a little higher."""
     x = world("circular", sharpness=5, base=-2).x
     two, four, twelve = train_small(x, (2, 4, 12), (1.0,), steps=1200)
     assert describe_ring(two)["regime"] == "ring"

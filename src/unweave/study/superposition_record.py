@@ -128,7 +128,7 @@ def _map(lab: TextLab, one: Scored, *, flat: bool) -> Figure:
         kind="points" if flat else "space", title="Word map" + ("" if flat else " in three dimensions"),
         caption=(
             f"The {len(live):,} most frequent words of {one.name}, width {model.width}: {how} of their columns, "
-            f"coloured by k-means clusters named by their central words.{told} Distances between far groups mean little."
+            f"coloured by k-means clusters named by their central words.{told} Far distances mean little."
         ),
         data=_columns((*("xy" if flat else "xyz"), "label", "series", "shown"), rows),
         options={"series": "cluster"}, n=len(live), seed=lab.config.seed,
@@ -201,7 +201,8 @@ def _contexts(lab: TextLab, one: Scored) -> Figure | None:
             "control": [row["p"] for row in table],
         },
         options={
-            "x": "one-hot R2", "y": "R2 in context", "series": "regime", "control": "share of windows", "diagonal": "yes",
+            "x": "one-hot R2", "y": "R2 in context", "series": "regime", "control": "share",
+            "diagonal": "yes",
         },
         n=one.geometry.n, seed=lab.config.seed,
     )  # fmt: skip

@@ -394,5 +394,5 @@ def _weak(found: Bags) -> list[str]:
     if found.n_windows >= WEAK_WINDOWS and documents >= WEAK_DOCUMENTS:
         return []
     return [
-        f"{found.n_windows:,} windows, {documents:,} documents: below {WEAK_WINDOWS} and {WEAK_DOCUMENTS} intervals are weak"
+        f"{found.n_windows:,} windows, {documents:,} documents: weak intervals below {WEAK_WINDOWS}, {WEAK_DOCUMENTS}"
     ]
