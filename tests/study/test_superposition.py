@@ -1,6 +1,7 @@
 """The hand-over of a superposition model: the true dictionary is recovered whole, others are not."""
 
 import numpy as np
+import pytest
 
 from unweave.study.superposition_handover import absorbed, method_scores, recovery
 from unweave.superposition.bags import bags
@@ -20,6 +21,7 @@ def test_the_true_dictionary_is_recovered_and_random_directions_are_not():
     assert absorbed(np.ones((1, 4)) * world.features[:1], world, threshold=0.01) > 0.5
 
 
+@pytest.mark.slow
 def test_methods_are_scored_on_a_model_that_is_handed_over():
     world = as_world(closed_form(BAGS, width=4), BAGS)
     rows = {row["basis"]: row for row in method_scores(world, BAGS.documents, words=[0, 1], steps=10)}
