@@ -35,6 +35,9 @@ COMMANDS = (
     ("evaluate", "run"),
     ("evaluate", "planted"),
     ("compare",),
+    ("superpose",),
+    ("superpose", "text"),
+    ("superpose", "synthetic"),
     ("zoo",),
     ("zoo", "list"),
     ("zoo", "train"),
@@ -53,6 +56,11 @@ CONFIGS = (
     ("unweave.ndm.config", "RowOptions", "keyword arguments of `uw.ndm.fit`, key `rows` of `NDMConfig`"),
     ("unweave.ndm.config", "SearchConfig", "keyword arguments of `uw.ndm.fit`, key `search` of `NDMConfig`"),
     ("unweave.ndm.config", "MergeConfig", "keyword arguments of `uw.ndm.fit` (`merge_...`, `mi_...`)"),
+    ("unweave.superposition.config", "BagsConfig", "keyword arguments of `uw.superposition.bags`"),
+    ("unweave.superposition.config", "TrainConfig", "keyword arguments of `uw.superposition.train`"),
+    ("unweave.superposition.config", "SmallConfig", "keyword arguments of `uw.superposition.train_small`"),
+    ("unweave.study.superposition_config", "TextLabConfig", "options of `unweave superpose text`"),
+    ("unweave.study.superposition_worlds", "WorldLabConfig", "options of `unweave superpose synthetic`"),
     ("unweave.activations.collect", "CollectOptions", "keyword arguments of `uw.collect`"),
 )
 ERRORS = (

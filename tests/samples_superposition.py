@@ -17,9 +17,9 @@ from unweave.superposition.value_coding import Variant, map_experiment
 from unweave.worlds.correlated import world
 
 CONFIG_VALUES: dict[str, dict[str, Any]] = {
-    "BagsConfig": {"vocab": 9, "window": 2, "stop": ["a"], "split": None, "force": ["May"], "short": "slot"},
+    "BagsConfig": {"vocab": 9, "window": 2, "stop": ["a"], "split": [0.5, 0.25, 0.25], "force": ["May"]},
     "TrainConfig": {"activation": "sigmoid", "loss": "bce", "lr": 0.1, "epochs": 3, "precision": "bfloat16"},
-    "SmallConfig": {"activation": "linear", "steps": 3, "clip": None, "l2": 0.5},
+    "SmallConfig": {"activation": "linear", "steps": 3, "clip": 2.5, "l2": 0.5},
     "TextLabConfig": {"vocab": 9, "widths": [2, 4], "decays": [0.0, 2.5], "seeds": [1, 2], "force": ["May"]},
     "WorldLabConfig": {"world": "block", "features": 6, "bases": [-1.5, 0.0], "widths": [2], "density": 0.25},
 }

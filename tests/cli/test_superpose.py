@@ -69,7 +69,7 @@ def test_a_world_gives_phases(unweave, tmp_path):
     assert [row["width"] for row in done.document["models"]] == [2, 12, 2, 12]
     assert {"mse", "bound", "norm2", "rho", "regime"} <= set(done.document["models"][0])
     assert "Phases over width and base" in (tmp_path / "lab" / "report.html").read_text()
-    block = unweave("superpose", "synthetic", "--world", "block", *options[:2], *options[4:], "--out", tmp_path / "b")
+    block = unweave("superpose", "synthetic", "--world", "block", *options[:2], *options[5:], "--out", tmp_path / "b")
     assert block.code == 0, block.err
 
 

@@ -146,7 +146,7 @@ def test_a_model_that_diverges_stops_and_says_so():
     good, bad = (
         train_small(20 * DENSE, (2,), (decay,), activation="linear", steps=40, lr=rate, clip=None)[0]
         for decay, rate in ((0.0, 0.01), (0.0, 1e6))
-    )  # noqa: E501
+    )
     assert not good.warnings
     assert np.isfinite(bad.weight).all()
 

@@ -28,14 +28,14 @@ def test_rules_of_the_worlds():
     assert world("circular", n=4000, sharpness=5, base=-2).density == pytest.approx(0.358, abs=0.005)
     with pytest.raises(UnknownName, match="circlar"):
         world("circlar")
-    with pytest.raises(InputError, match="density is 1.5"):
+    with pytest.raises(InputError, match=r"density is 1\.5"):
         world("circular", density=1.5)
     with pytest.raises(InputError, match="at most one of 3"):
         world("anticorrelated", density=0.6)
 
 
 def test_rings_antipodes_and_identities_are_where_they_are_known_to_be():
-    """Known means over seeds at decay 1, 12 features; fewer steps than there, so errors may be a few per cent higher."""
+    """Known means over seeds at decay 1, 12 features; fewer steps than there: errors may be a little higher."""
     x = world("circular", sharpness=5, base=-2).x
     two, four, twelve = train_small(x, (2, 4, 12), (1.0,), steps=1200)
     assert describe_ring(two)["regime"] == "ring"
@@ -54,7 +54,7 @@ def test_the_classic_polytopes():
     assert np.abs(np.array(pentagons) - 0.4).max() < 0.03
     pairs = [dimensionality(one.weight) for one in train_toy(6, 3, 0.9, range(4), steps=1200)]
     assert (np.abs(np.array(pairs) - 0.5).max(1) < 0.03).sum() >= 3
-    with pytest.raises(InputError, match="sparsity 1.0"):
+    with pytest.raises(InputError, match=r"sparsity 1\.0"):
         train_toy(3, 2, 1.0)
 
 

@@ -68,8 +68,9 @@ def text(
     from unweave.cli.numbers import without_nan
     from unweave.cli.progress import listener
     from unweave.config import config_from
-    from unweave.study.superposition import lab_directory, plan_text, text_lab, write_text_lab
+    from unweave.study.superposition import plan_text, text_lab
     from unweave.study.superposition_config import TextLabConfig
+    from unweave.study.superposition_run import lab_directory, write_text_lab
 
     given = {
         "vocab": vocab, "window": window, "widths": whole_numbers("--width", width), "decays": reals("--decay", decay),
@@ -82,7 +83,7 @@ def text(
     progress = listener(quiet=quiet)
     if dry_run:
         told = plan_text(source(), config)
-        typer.echo(jsonlib.dumps(told) if json else ", ".join(f"{name} {value:,}" for name, value in told.items()))
+        _tell(told, json=json)
         return
     start = time.perf_counter()
     folder = lab_directory(out, config)
@@ -128,8 +129,8 @@ def synthetic(
     from unweave.cli.numbers import without_nan
     from unweave.cli.progress import listener
     from unweave.config import config_from
-    from unweave.study.superposition import lab_directory, write_table
-    from unweave.study.superposition_worlds import WorldLabConfig, plan_world, world_lab, write_world_lab
+    from unweave.study.superposition_run import lab_directory, write_table, write_world_lab
+    from unweave.study.superposition_worlds import WorldLabConfig, plan_world, world_lab
 
     given = {
         "world": world, "widths": whole_numbers("--width", width), "decays": reals("--decay", decay),
@@ -140,7 +141,7 @@ def synthetic(
     config = config_from(WorldLabConfig, given, source="options")
     if dry_run:
         told = plan_world(config)
-        typer.echo(jsonlib.dumps(told) if json else ", ".join(f"{name} {value:,}" for name, value in told.items()))
+        _tell(told, json=json)
         return
     start = time.perf_counter()
     folder = lab_directory(out, config)
@@ -151,24 +152,7 @@ def synthetic(
     if json:
         typer.echo(jsonlib.dumps(without_nan(facts)))
         return
-    from unweave.cli.tables import show
-
-    names = [
-        "width",
-        "decay",
-        "base",
-        "density",
-        "mse",
-        "bound",
-        "norm2",
-        "rho",
-        "neighbour",
-        "opposite",
-        "least",
-        "regime",
-    ]
-    kept = [name for name in names if name in lab.rows[0]]
-    show("Models", kept, [[_cell(row[name]) for name in kept] for row in lab.rows])
+    _show_worlds(lab.rows)
     typer.echo(f"report: {report}")
 
 
@@ -258,3 +242,28 @@ def _show(models: list[dict[str, Any]]) -> None:
         "constant",
     ]
     show("Squared error a word; regimes are counts of words", columns, rows)
+
+
+def _show_worlds(rows: list[dict[str, Any]]) -> None:
+    from unweave.cli.tables import show
+
+    dials = (
+        "width",
+        "decay",
+        "base",
+        "density",
+        "mse",
+        "bound",
+        "norm2",
+        "rho",
+        "neighbour",
+        "opposite",
+        "least",
+        "regime",
+    )
+    kept = [name for name in dials if name in rows[0]]
+    show("Models", kept, [[_cell(row[name]) for name in kept] for row in rows])
+
+
+def _tell(told: dict[str, Any], *, json: bool) -> None:
+    typer.echo(jsonlib.dumps(told) if json else ", ".join(f"{name} {value:,}" for name, value in told.items()))

@@ -283,7 +283,7 @@ DRAW: Mapping[str, Callable[[Figure], Any]] = MappingProxyType(
         "points": points,
         "space": space,
         "steps": steps,
-    }  # fmt: skip
+    }
 )
 """Kind -> what draws it."""
 

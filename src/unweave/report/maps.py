@@ -2,8 +2,8 @@
 
 | kind | needs | may have |
 |---|---|---|
-| `points` | `x`, `y`, `label`, `series` | `facet`; `order` (joins points in order); `shown` (text beside the point); `size`; `control` |
-| `space` | `x`, `y`, `z`, `label`, `series` | `shown`, `size` |
+| `points` | `x`, `y`, `label`, `series` | `facet`; `order` (joins points in order); `shown` (text beside the point); `control` |
+| `space` | `x`, `y`, `z`, `label`, `series` | `shown` |
 | `steps` | `label`, `start`, `end`, `value` | `select` |
 """  # noqa: E501 - a table does not wrap
 
@@ -48,7 +48,6 @@ def points(figure: Figure) -> Any:
         base.mark_point(filled=True, size=14 if small else 44).encode(
             color=_colour(figure), tooltip=_tooltip(figure),
             opacity=alt.condition(found, alt.value(0.45 if small else 0.9), alt.value(0.06)),
-            **({"size": alt.Size("size:Q", legend=None, scale=alt.Scale(range=[6, 160]))} if "size" in figure.data else {}),
         )
     )  # fmt: skip
     if "shown" in figure.data:

@@ -1,29 +1,18 @@
-"""The superposition lab on a text, from bags to a report: models of every width, decay and seed beside the closed form,
+"""The superposition lab on a text: models of every width, decay and seed beside the closed form,
 every word's scores, rings and clusters against their nulls, and how much decay matters.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unweave.artifact import fingerprint, save
-from unweave.config import Config, config_json
 from unweave.errors import DataError
 from unweave.log import SILENT, Progress
-from unweave.report.page import REPORT, write_report
-from unweave.report.record import ModelEntry, Run, write_record, write_run, write_whole
-from unweave.study.flow import run_directory, versions
 from unweave.study.superposition_config import TextLabConfig
-from unweave.study.superposition_record import text_found
-from unweave.study.work import Found
 from unweave.superposition.autoencoder import Autoencoder
 from unweave.superposition.bags import Bags, bags
 from unweave.superposition.clusters import clusters, topics
@@ -36,7 +25,6 @@ from unweave.superposition.waterfall import better_than_alone
 from unweave.superposition.words import GROUPS
 from unweave.tensors.estimate import Estimate
 
-STEP = "superposition"
 FEWEST = 5
 """Words of a group that are looked at together."""
 SCORES = ("norm2", "projector", "excess_mse", "lift_excess", "better", "ring", "purity_excess")
@@ -134,7 +122,10 @@ def text_lab(texts: Any, config: TextLabConfig, progress: Progress = SILENT) -> 
         for one in scored if one.model.seed is not None
     ]  # fmt: skip
     slopes = {
-        dial: {name: slope(rows, name, dial, beside=beside) for name in SCORES if any(row[name] == row[name] for row in rows)}
+        dial: {
+            name: slope(rows, name, dial, beside=beside)
+            for name in SCORES if any(row[name] == row[name] for row in rows)
+        }
         for dial, beside, values in (("decay", "width", config.decays), ("width", "decay", config.widths))
         if len(set(values)) > 1
     }  # fmt: skip
@@ -199,79 +190,6 @@ def plan_text(texts: Any, config: TextLabConfig) -> dict[str, Any]:
         "bytes": 12 * size // 10 + 4 * config.vocab**2 + 12 * config.vocab * sum(config.widths) * len(config.decays),
         "seconds": round(size / 8e6 + steps * flops / 4e10 + (config.vocab / 1000) ** 3 * 0.5 + 2, 1),
     }  # fmt: skip
-
-
-def write_text_lab(lab: TextLab, folder: Path, command: str) -> Path:
-    """Models, tables as CSV and a report, in a run directory; gives the path of the report.
-
-    Args:
-        lab: What was found.
-        folder: The directory.
-        command: How it was started, for the report.
-
-    Raises:
-        StoreError: It cannot be written.
-    """
-    found = text_found(lab)
-    place = folder / "models" / "text"
-    for number, one in enumerate(lab.scored):
-        save(one.model, place / "trained" / f"{number}-{one.name.replace(' ', '-')}-width-{one.model.width}")
-    save(lab.bags, place / "bags")
-    write_table(
-        folder / "models.csv",
-        [
-            {k: v for k, v in row.items() if k not in ("regimes", "scores")} | row["scores"]
-            for row in lab.facts()["models"]
-        ],
-    )  # noqa: E501
-    for number, one in enumerate(lab.scored):
-        write_table(folder / f"words-{number}.csv", one.geometry.table())
-    return write_lab(folder, found, "text", (repr(lab.bags), "How words share space"), lab.config, command)
-
-
-def write_lab(folder: Path, found: Found, name: str, told: tuple[str, str], config: Config, command: str) -> Path:
-    """The record of one lab and its page.
-
-    Args:
-        folder: The run directory.
-        found: What is shown.
-        name: Of the text or world.
-        told: What it is in a line, and the heading of what was found.
-        config: What was asked.
-        command: How it was started.
-    """
-    described, title = told
-    key = fingerprint(config_json(config) | {"of": described})
-    entry = ModelEntry(
-        name=name, folder=f"models/{name}", description=described, fingerprint=key, text="seed " + str(config_json(config).get("seed")), plan=described,
-        steps=(STEP,),
-    )  # fmt: skip
-    run = Run(
-        command=command, config=config_json(config), versions=versions(), models=(entry,), status="complete",
-        planned=("Superposition",),
-    )  # fmt: skip
-    (folder / entry.folder / STEP).mkdir(parents=True, exist_ok=True)
-    write_record(folder / entry.folder / STEP, found.record(STEP, name, title, key))
-    write_run(folder, run)
-    write_report(folder)
-    return folder / REPORT
-
-
-def lab_directory(out: Path | None, config: Config) -> Path:
-    """The directory of a run, made if it is not there."""
-    folder = run_directory(out, config, kind="superpose")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def write_table(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Rows as CSV."""
-    stream = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(stream, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(file, stream.getvalue())
 
 
 def _plain(one: Estimate) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def recovery(directions: Any, world: World, *, words: Any = None) -> float:
     one, two = (
         rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         for rows in (true[chosen], np.asarray(directions))
-    )  # noqa: E501
+    )
     return float(np.abs(one @ two.T).max(1).mean())
 
 
@@ -85,7 +85,7 @@ def method_scores(world: World, groups: Any, *, words: Any, steps: int = 100, se
             "basis": name,
             "recovery": recovery(_written(basis), world),
             "absorbed": absorbed(_written(basis), world),
-        }  # noqa: E501
+        }
         for k in KS:
             scores = []
             for word in words:

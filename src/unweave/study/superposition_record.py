@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unweave.report.record import Figure, Table
+from unweave.report.record import Figure
+from unweave.study.superposition_tables import cluster_table, model_table, ring_table, slope_table
 from unweave.study.work import Found
 from unweave.superposition.clusters import word_clusters
 from unweave.superposition.ring import Ring
@@ -30,11 +31,12 @@ def text_found(lab: TextLab, *, quick: bool = False) -> Found:
     trained = [one for one in lab.scored if one.model.seed is not None]
     last = trained[-1]
     figures = [
-        *_rings(lab, trained), None if quick else _map(lab, last, flat=True), _map(lab, last, flat=False), *_waterfalls(lab, last),
+        *_rings(lab, trained), None if quick else _map(lab, last, flat=True), _map(lab, last, flat=False),
+        *_waterfalls(lab, last),
         _contexts(lab, last), _lifts(lab, trained), _taus(lab, last), _dimensions(lab, trained), *_widths(lab),
         *_grams(lab, trained),
     ]  # fmt: skip
-    tables = [_models(lab), _ring_table(lab), _cluster_table(lab), _slopes(lab)]
+    tables = [model_table(lab), ring_table(lab), cluster_table(lab), slope_table(lab)]
     return Found(
         summary=tuple(_sentences(lab)), figures=tuple(one for one in figures if one is not None),
         tables=tuple(one for one in tables if one.rows), warnings=lab.bags.warnings, results=lab.facts(),
@@ -69,7 +71,7 @@ def _rings(lab: TextLab, trained: list[Scored]) -> list[Figure]:
             (f"{one.name}, width {one.model.width}", one.rings[group])
             for one in lab.scored
             if group in one.rings and one.model.seed in (None, trained[0].model.seed)
-        ]  # noqa: E501
+        ]
         rows = [
             (name, word, float(at[0]), float(at[1]), place)
             for name, one in shown[:6]
@@ -81,15 +83,15 @@ def _rings(lab: TextLab, trained: list[Scored]) -> list[Figure]:
                 kind="points",
                 title=f"Ring of {group}",
                 caption=(
-                    "Two largest components of the centred vectors, joined in order. rho is 1 for a perfect ring in this"
-                    f" order; random orders give {shown[0][1].null_mean:.2f} on average. {told}."
+                    "Two largest components of the centred vectors, joined in order. rho is 1 for a perfect ring in"
+                    f" this order; random orders give {shown[0][1].null_mean:.2f} on average. {told}."
                 ),
                 data=_columns(("facet", "label", "x", "y", "order"), rows)
-                | {"series": [group] * len(rows), "shown": [row[1] for row in rows]},  # noqa: E501
+                | {"series": [group] * len(rows), "shown": [row[1] for row in rows]},
                 options={"x": "first component", "y": "second"},
                 n=shown[0][1].n,
                 seed=lab.config.seed,
-            )  # fmt: skip
+            )
         )
     return sorted(figures, key=lambda one: "months" not in one.title)[:3]
 
@@ -125,10 +127,10 @@ def _map(lab: TextLab, one: Scored, *, flat: bool) -> Figure:
     return Figure(
         kind="points" if flat else "space", title="Word map" + ("" if flat else " in three dimensions"),
         caption=(
-            f"The {len(live):,} most frequent words of {one.name}, width {model.width}: {how} of their columns, coloured"
-            f" by k-means clusters named by their central words.{told} Distances between far groups mean little."
+            f"The {len(live):,} most frequent words of {one.name}, width {model.width}: {how} of their columns, "
+            f"coloured by k-means clusters named by their central words.{told} Far distances mean little."
         ),
-        data=_columns(("x", "y", "label", "series", "shown") if flat else ("x", "y", "z", "label", "series", "shown"), rows),
+        data=_columns((*("xy" if flat else "xyz"), "label", "series", "shown"), rows),
         options={"series": "cluster"}, n=len(live), seed=lab.config.seed,
     )  # fmt: skip
 
@@ -179,7 +181,7 @@ def _waterfalls(lab: TextLab, one: Scored) -> list[Figure]:
             options={"x": "sum so far", "select": "word"},
             n=len(rows),
             seed=lab.config.seed,
-        )  # fmt: skip
+        )
     ]
 
 
@@ -190,15 +192,18 @@ def _contexts(lab: TextLab, one: Scored) -> Figure | None:
     return Figure(
         kind="points", title="Read in context against read alone",
         caption=(
-            f"R2 of every word on {one.geometry.n:,} {one.geometry.split} windows against R2 over one-hot inputs (cut at"
-            f" -1), {one.name}, width {one.model.width}. Above the line: context helps."
+            f"R2 of every word on {one.geometry.n:,} {one.geometry.split} windows against R2 over one-hot inputs"
+            f" (cut at -1), {one.name}, width {one.model.width}. Above the line: context helps."
         ),
         data={
             "x": [max(-1.0, row["r2_onehot"]) for row in table], "y": [max(-1.0, row["r2_context"]) for row in table],
             "label": [row["word"] for row in table], "series": [row["regime"] for row in table],
             "control": [row["p"] for row in table],
         },
-        options={"x": "one-hot R2", "y": "R2 in context", "series": "regime", "control": "share of windows", "diagonal": "yes"},
+        options={
+            "x": "one-hot R2", "y": "R2 in context", "series": "regime", "control": "share",
+            "diagonal": "yes",
+        },
         n=one.geometry.n, seed=lab.config.seed,
     )  # fmt: skip
 
@@ -219,8 +224,8 @@ def _lifts(lab: TextLab, trained: list[Scored]) -> Figure | None:
     return Figure(
         kind="histogram", title="What other words add where the word is",
         caption=(
-            "Lift of every word, real contexts and contexts whose words occur as often but not together. A positive sign"
-            " alone is no evidence: for every closed-form model it is a law."
+            "Lift of every word, real contexts and contexts whose words occur as often but not together. A positive"
+            " sign alone is no evidence: for every closed-form model it is a law."
         ),
         data=_columns(("left", "right", "value", "series"), rows), options={"x": "lift", "y": "words"},
         n=trained[0].geometry.n, seed=lab.config.seed,
@@ -282,14 +287,14 @@ def _widths(lab: TextLab) -> list[Figure]:
                 options={"x": "width", "y": score},
                 n=lab.bags.n_windows,
                 seed=lab.config.seed,
-            )  # fmt: skip
+            )
         )
     return found
 
 
 def _grams(lab: TextLab, trained: list[Scored]) -> list[Figure]:
     """Cosines of the largest group that is there: data, predicted, learned."""
-    there = {name: [word for word in one.words] for name, one in lab.data_rings.items()}
+    there = {name: list(one.words) for name, one in lab.data_rings.items()}
     if not there:
         return []
     group = "months" if "months" in there else max(there, key=lambda name: len(there[name]))
@@ -310,12 +315,12 @@ def _grams(lab: TextLab, trained: list[Scored]) -> list[Figure]:
         Figure(
             kind="heatmap",
             title=f"Cosines of {group}: data, predicted, learned",
-            caption="Correlation in the data, cosine in the closed form and in each trained model; below 0 is drawn as 0.",
+            caption="Correlation in the data, cosines in closed form and trained models; below 0 is drawn as 0.",
             data=_columns(("select", "row", "column", "value", "control"), rows),
             options={"value": "cosine", "control": "cosine", "select": "of"},
             n=lab.bags.n_windows,
             seed=lab.config.seed,
-        )  # fmt: skip
+        )
     ]
 
 
@@ -325,85 +330,7 @@ def _of_first_seed(lab: TextLab, scored: list[Scored]) -> list[Scored]:
         one
         for one in scored
         if one.model.seed in (None, lab.config.seeds[0]) and one.model.width == min(width, len(lab.bags.vocab))
-    ][:6]  # noqa: E501
-
-
-def _models(lab: TextLab) -> Table:
-    rows = [
-        (
-            one.name, one.model.width, one.model.seed, one.model.train_mse, one.geometry.mse, one.geometry.r2,
-            one.model.norm2, one.scores["projector"], one.scores["better"], *one.geometry.counts().values(),
-        )
-        for one in lab.scored
-    ]  # fmt: skip
-    return Table(
-        title="Models",
-        columns=(
-            "model", "width", "seed", "train MSE", "held-out MSE", "R2", "norm^2", "distance from PCA",
-            "words above one-hot", "linear", "nonlinear", "unresolved", "constant",
-        ),
-        rows=rows,
-        note=(
-            "Squared error a word. Decay is decoupled (AdamW), not an L2 penalty. Distance from PCA: norm(G - P) / sqrt(m)."
-            f" Regimes at tau {lab.scored[0].geometry.tau:g}."
-        ),
-    )  # fmt: skip
-
-
-def _ring_table(lab: TextLab) -> Table:
-    rows = [
-        ("data", name, one.n, one.value, one.null_mean, one.null_95, one.p_value)
-        for name, one in lab.data_rings.items()
-    ]
-    rows += [
-        (
-            f"{one.name}, width {one.model.width}, seed {one.model.seed}",
-            name,
-            kept.n,
-            kept.value,
-            kept.null_mean,
-            kept.null_95,
-            kept.p_value,
-        )
-        for one in lab.scored
-        for name, kept in one.rings.items()
-    ]
-    return Table(
-        title="Rings", columns=("vectors", "group", "words", "rho", "random orders", "95 % of them", "p"), rows=rows,
-        note="Only days, months and compass points go round; for the others a high rho means an arc in order.",
-    )  # fmt: skip
-
-
-def _cluster_table(lab: TextLab) -> Table:
-    names = (
-        "vectors",
-        "purity",
-        "purity_null",
-        "purity_p",
-        "silhouette",
-        "silhouette_p",
-        "nmi",
-        "nmi_null",
-        "n",
-        "classes",
-    )
-    return Table(
-        title="Clusters against topics of other windows", columns=tuple(name.replace("_", " ") for name in names),
-        rows=[tuple(row[name] for name in names) for row in lab.clusters],
-        note="Only what the model has above principal components, PPMI vectors and frequency belongs to it.",
-    )  # fmt: skip
-
-
-def _slopes(lab: TextLab) -> Table:
-    per = {"decay": "one unit of decay", "width": "twice the width"}
-    return Table(
-        title="How much decay and width matter", columns=("for", "score", "slope", "low", "high", "p", "seeds"),
-        rows=[
-            (per[dial], name, one.value, one.low, one.high, one.p_value, one.n_groups)
-            for dial, found in lab.slopes.items() for name, one in found.items()
-        ],
-        note="Least squares within each seed, the other dial held fixed; interval over seeds, each on documents drawn again.",
-    )  # fmt: skip
+    ][:6]
 
 
 def _columns(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> dict[str, list[Any]]:

@@ -5,17 +5,14 @@ can reach, and where rings, antipodal pairs and identities are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from unweave.artifact import save
 from unweave.config import Config
 from unweave.log import SILENT, Progress
 from unweave.report.record import Figure, Table
-from unweave.study.superposition import write_lab
 from unweave.study.work import Found
 from unweave.superposition.autoencoder import Autoencoder
 from unweave.superposition.linear import spectrum
@@ -81,9 +78,10 @@ def plan_world(config: WorldLabConfig) -> dict[str, Any]:
     """Number of models, steps, bytes and an estimate of the CPU-seconds."""
     count = len(config.widths) * len(config.decays) * len(config.seeds) * len(config.bases)
     cells = config.rows * config.features
+    seen = min(config.rows, 2000) * config.features
     return {
-        "models": count, "steps": config.steps, "bytes": 8 * cells + 16 * count * min(config.rows, 2000) * config.features,
-        "seconds": round(count * config.steps * min(config.rows, 2000) * config.features * max(config.widths) * 6 / 2e10 + 1, 1),
+        "models": count, "steps": config.steps, "bytes": 8 * cells + 16 * count * seen,
+        "seconds": round(count * config.steps * seen * max(config.widths) * 6 / 2e10 + 1, 1),
     }  # fmt: skip
 
 
@@ -119,22 +117,6 @@ def world_lab(config: WorldLabConfig, progress: Progress = SILENT) -> WorldLab:
     return WorldLab(rows=rows, models=tuple(models), config=config)
 
 
-def write_world_lab(lab: WorldLab, folder: Path, command: str) -> Path:
-    """Models and a report in a run directory; gives the path of the report.
-
-    Args:
-        lab: What was found.
-        folder: The directory.
-        command: How it was started.
-    """
-    for number, model in enumerate(lab.models):
-        save(model, folder / "models" / lab.config.world / "trained" / f"{number}-width-{model.width}")
-    described = f"{lab.config.world} world of {lab.config.features} features, {lab.config.rows:,} rows"
-    return write_lab(
-        folder, world_found(lab), lab.config.world, (described, "How features share space"), lab.config, command
-    )
-
-
 def world_found(lab: WorldLab) -> Found:
     """Everything that is shown of a world.
 
@@ -150,14 +132,16 @@ def world_found(lab: WorldLab) -> Found:
         ]
         figures.append(_planes(lab))
     told = [
-        f"A {lab.config.world} world of {lab.config.features} features, {len(lab.models)} models: squared error a feature"
-        f" from {max(row['mse'] for row in lab.rows):.4f} at width {min(lab.config.widths)} to"
+        f"A {lab.config.world} world of {lab.config.features} features, {len(lab.models)} models: squared error a"
+        f" feature from {max(row['mse'] for row in lab.rows):.4f} at width {min(lab.config.widths)} to"
         f" {min(row['mse'] for row in lab.rows):.4f} at width {max(lab.config.widths)}."
     ]
     names = [name for name in lab.rows[0] if name != "warnings"]
     return Found(
         summary=tuple(told), figures=tuple(figures),
-        tables=(Table(title="Models", columns=tuple(names), rows=[tuple(row[name] for name in names) for row in lab.rows]),),
+        tables=(
+            Table(title="Models", columns=tuple(names), rows=[tuple(row[name] for name in names) for row in lab.rows]),
+        ),
         warnings=tuple(sorted({one for row in lab.rows for one in row["warnings"]})), results=lab.facts(),
     )  # fmt: skip
 
@@ -211,7 +195,10 @@ def _phases(lab: WorldLab, dial: str) -> Figure:
             "Ring (rho >= .8) is 1, antipodal pairs (mean of the most negative cosines <= -.9) .66, mixed .33, identity"
             f" (all cosines below .1) 0; means over seeds. {other.capitalize()} is {fixed:g}."
         ),
-        data={name: [row[place] for row in rows] for place, name in enumerate(("select", "row", "column", "value", "control"))},
+        data={
+            name: [row[place] for row in rows]
+            for place, name in enumerate(("select", "row", "column", "value", "control"))
+        },
         options={"column": "width", "value": "value", "control": "regime", "select": "show"}, n=lab.config.rows,
         seed=lab.config.seed,
     )  # fmt: skip
@@ -227,11 +214,12 @@ def _planes(lab: WorldLab) -> Figure:
         rows += [
             (f"width {model.width}", name, float(x), float(y), place, name)
             for place, (name, (x, y)) in enumerate(zip(model.vocab, at, strict=True))
-        ]  # noqa: E501
+        ]
     names = ("facet", "label", "x", "y", "order", "shown")
     return Figure(
         kind="points", title="Where the features lie",
         caption="Two largest components of the columns, joined in the order of the ring.",
-        data={name: [row[place] for row in rows] for place, name in enumerate(names)} | {"series": ["features"] * len(rows)},
+        data={name: [row[place] for row in rows] for place, name in enumerate(names)}
+        | {"series": ["features"] * len(rows)},
         options={"x": "first component", "y": "second"}, n=lab.config.rows, seed=lab.config.seed,
     )  # fmt: skip

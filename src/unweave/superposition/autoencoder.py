@@ -2,7 +2,7 @@
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
-| `weight` | W | (m, V) | column i is where word i is written; `h = phi(W x)` | arXiv 2603.09972; specs/superposition.md, 3 |
+| `weight` | W | (m, V) | column i: where word i is put; `h = phi(W x)` | arXiv 2603.09972; specs/superposition.md, 3 |
 | `decoder` | D | (V, m) | row i reads word i; `W'` where tied | same |
 | `bias` | b | (V,) | `x_hat = act(D h + b)` | same |
 | `gram` | G | (V, V) | `D W`: what word j adds to the sum of word i | same, symbols |

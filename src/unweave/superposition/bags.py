@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -164,11 +165,6 @@ class Bags:
         keys = self._segment[chosen] * (int(stretch.max(initial=0)) + 1) + stretch
         return np.unique(keys, return_inverse=True)[1]
 
-    @property
-    def bytes(self) -> int:
-        """Memory of what is stored."""
-        return sum(one.nbytes for one in (self.ids, self.offsets, self.segments, self.segment_document))
-
     def __repr__(self) -> str:
         """Windows, words and documents."""
         documents = len(np.unique(self.segment_document))
@@ -298,7 +294,9 @@ def _vocabulary(
         raise InputError(f"vocab is {config.vocab} but {len(forced)} words are forced: raise vocab")
     stop = STOP if config.stop == "english" else frozenset(config.stop or ())
     stopped = {
-        word for word in count if word not in forced and (word in stop or (config.stop_case == "fold" and word.lower() in stop))
+        word
+        for word in count
+        if word not in forced and (word in stop or (config.stop_case == "fold" and word.lower() in stop))
     }  # fmt: skip
     if config.max_df < 1:
         stopped |= _too_common(units, pieces, config.max_df) - set(forced)
@@ -359,7 +357,7 @@ def _segments(document: np.ndarray, config: BagsConfig) -> tuple[np.ndarray, np.
     rows = [
         (start + round(low * size), start + round(high * size), doc, number)
         for start, size, doc in zip(first[:-1].tolist(), sizes.tolist(), own.tolist(), strict=True)
-        for number, (low, high) in enumerate(zip(cuts[:-1], cuts[1:], strict=True))
+        for number, (low, high) in enumerate(pairwise(cuts))
         if round(low * size) < round(high * size)
     ]
     begins, _, documents, parts = (np.array(column) for column in zip(*rows, strict=True))
@@ -396,5 +394,5 @@ def _weak(found: Bags) -> list[str]:
     if found.n_windows >= WEAK_WINDOWS and documents >= WEAK_DOCUMENTS:
         return []
     return [
-        f"{found.n_windows:,} windows of {documents:,} documents: intervals are weak below {WEAK_WINDOWS} and {WEAK_DOCUMENTS}"
+        f"{found.n_windows:,} windows, {documents:,} documents: weak intervals below {WEAK_WINDOWS}, {WEAK_DOCUMENTS}"
     ]

@@ -6,7 +6,7 @@ vectors and on frequency alone: only what is above those belongs to the model.
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
-| `purity` | kNN purity | scalar | mean share of the k nearest by cosine with the same label | specs/superposition.md, 5.9 |
+| `purity` | kNN purity | scalar | mean share of the k nearest that have the same label | specs/superposition.md, 5.9 |
 | `pmi` | PPMI | (V, V) | `max(0, log(p_ij / (p_i p_j)))` | Levy and Goldberg 2014 |
 """
 

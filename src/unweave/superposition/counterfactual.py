@@ -75,7 +75,8 @@ def shuffle_contexts(
         r2 = np.where(variance > 0, -change[0] / variance, np.nan)
     return Shuffled(
         mse=np.where(variance > 0, change[0], np.nan), r2=r2, false_negatives=change[1], false_positives=change[2],
-        lift_mean=stacked[:, 3].mean(0), lift_sd=stacked[:, 3].std(0, ddof=1) if draws > 1 else np.full(len(own), np.nan),
+        lift_mean=stacked[:, 3].mean(0),
+        lift_sd=stacked[:, 3].std(0, ddof=1) if draws > 1 else np.full(len(own), np.nan),
         draws=draws, rows=len(x),
     )  # fmt: skip
 

@@ -172,7 +172,8 @@ def geometry(
     mean_mse = float(score.variance.mean())
     return Geometry(
         words=list(data.vocab), columns={name: np.asarray(value, dtype=np.float64) for name, value in columns.items()},
-        regimes=regime_of(columns["r2_linear"], columns["r2_context"], float(tau)), tau=float(tau), mse=error, mean_mse=mean_mse,
+        regimes=regime_of(columns["r2_linear"], columns["r2_context"], float(tau)), tau=float(tau), mse=error,
+        mean_mse=mean_mse,
         zero_mse=float(sums.squares.sum() / sums.error.shape[1] / score.n),
         r2=1 - error / mean_mse if mean_mse > 0 else NAN, ridge=ridge, split=scored, n=score.n,
         n_groups=len(sums.rows), warnings=tuple(told),

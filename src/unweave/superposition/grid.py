@@ -161,7 +161,8 @@ def slope(rows: Sequence[Mapping[str, Any]], score: str, over: str = "decay", *,
         DataError: Fewer than two values of the dial.
 
     Example:
-        >>> rows = [{"seed": s, "decay": d, "width": 2, "y": 3 * d + s + 0.1 * d * s} for s in range(3) for d in (0, 1, 4)]
+        >>> dials = [(s, d) for s in range(3) for d in (0, 1, 4)]
+        >>> rows = [{"seed": s, "decay": d, "width": 2, "y": 3 * d + s + 0.1 * d * s} for s, d in dials]
         >>> slope(rows, "y")
         Estimate(3.100 [2.852, 3.348], n=9, groups=3, p=0.000347)
     """

@@ -96,7 +96,7 @@ def compare_geometry(
                 "cka": _cka(gram, other),
                 "words": len(words),
                 "p_value": (1 + sum(one >= real for one in chance)) / (1 + draws),
-            }  # fmt: skip
+            }
         )
     return found
 

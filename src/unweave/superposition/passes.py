@@ -5,7 +5,7 @@ interval follow without a matrix of words by words.
 |---|---|---|---|---|
 | `latent_cov` | S_h | (m, m) | covariance of the latent | specs/superposition.md, 5.2 |
 | `cross` | Q | (m, V) | covariance of latent and word | same |
-| `interference` | I_i | (n, V) | `z_i - b_i - G_ii x_i`: what the other words add to the sum of word i | same, symbols |
+| `interference` | I_i | (n, V) | `z_i - b_i - G_ii x_i`: what other words add to the sum of word i | same, symbols |
 """
 
 from __future__ import annotations

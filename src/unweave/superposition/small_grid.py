@@ -123,7 +123,8 @@ def fit_stack(
     wanted = [(width, decay, seed) for seed in dials[2] for decay in dials[1] for width in dials[0]]
     if not wanted or min(dials[0]) < 1 or min(dials[1]) < 0 or not all(map(math.isfinite, dials[1])):
         raise InputError(
-            f"widths {list(dials[0])}, decays {list(dials[1])}, seeds {list(dials[2])}: widths from 1, decays from 0 and a seed are needed"
+            f"widths {list(dials[0])}, decays {list(dials[1])}, seeds {list(dials[2])}: widths from 1, decays from 0"
+            " and a seed are needed"
         )
     stack = _start(wanted, words, torch.float64 if config.precision == "float64" else torch.float32)
     moments = [torch.zeros_like(one) for one in (stack.W, stack.W, stack.b, stack.b)]

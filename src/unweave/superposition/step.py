@@ -32,8 +32,8 @@ class Batch:
     columns: Int[Tensor, " z"]
     begins: Int[Tensor, " b"]
     rows: Int[Tensor, " z"]
-    by_column: tuple[Tensor, Tensor, Tensor] | None
-    """Rows of each active word: (rows, begins, words)."""
+    by_column: tuple[Tensor, Tensor] | None
+    """Rows of each word, and where each word's begin."""
     dense: Float[Tensor, "q v"] | None
 
 
@@ -61,8 +61,8 @@ def bag_batch(columns: np.ndarray, begins: np.ndarray, words: int) -> Batch:
             rows=torch.from_numpy(rows), by_column=None, dense=dense,
         )  # fmt: skip
     order = np.argsort(columns.astype(np.uint16) if words <= 65_536 else columns, kind="stable")
-    active, first = np.unique(columns[order], return_index=True)
-    by_column = (torch.from_numpy(rows[order]), torch.from_numpy(first), torch.from_numpy(active))
+    first = np.searchsorted(columns[order], np.arange(words))
+    by_column = (torch.from_numpy(rows[order]), torch.from_numpy(first))
     return Batch(
         size=size, columns=torch.from_numpy(columns), begins=torch.from_numpy(begins[:-1]),
         rows=torch.from_numpy(rows), by_column=by_column, dense=None,
@@ -116,20 +116,29 @@ def gradients(
     out = torch.addmm(bias.to(low), h.to(low), reader_low.T)
     value = _to_gradient(out, batch, activation, loss)
     scale = (2.0 if loss == "mse" else 1.0) / out.numel()
-    from_decoder = (out.T @ (h * scale).to(low)).to(encoder.dtype)
     pulled = (out @ reader_low).to(encoder.dtype).mul_(scale)
     if relu_latent:
         pulled.mul_(h > 0)
-    to_encoder = from_decoder if decoder is None else torch.zeros_like(encoder)
-    if batch.dense is not None:
-        to_encoder.addmm_(batch.dense.to(encoder.dtype).T, pulled)
-    elif batch.by_column is not None:
-        rows, first, words = batch.by_column
-        to_encoder.index_add_(0, words, embedding_bag(rows, pulled, first, mode="sum"))
+    to_encoder = _spread(batch, pulled)
+    from_decoder = to_encoder if decoder is None else torch.zeros_like(encoder)
+    if half:
+        from_decoder.add_(out.T @ (h * scale).to(low))
+    else:  # the product adds itself to what is there: one pass less over the largest array
+        from_decoder.addmm_(out.T, h * scale)
     total = out.sum(0, dtype=torch.float32 if half else None).to(bias.dtype) * scale
     return Gradients(
         loss=value / out.numel(), encoder=to_encoder, decoder=None if decoder is None else from_decoder, bias=total
     )
+
+
+def _spread(batch: Batch, pulled: Float[Tensor, "b m"]) -> Float[Tensor, "v m"]:
+    """`x' pulled`: every word gets the sum over the windows that hold it."""
+    if batch.dense is not None:
+        return batch.dense.to(pulled.dtype).T @ pulled
+    if batch.by_column is None:
+        raise RuntimeError("a batch has neither rows nor places")
+    rows, first = batch.by_column
+    return embedding_bag(rows, pulled, first, mode="sum")
 
 
 def _to_gradient(out: Float[Tensor, "b v"], batch: Batch, activation: str, loss: str) -> float:

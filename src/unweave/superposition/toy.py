@@ -1,6 +1,6 @@
 """The classic toy model of superposition: sparse features of uniform size, some more important than others.
 
-    x_j = b_j a_j,  a ~ U[0, 1],  b ~ Bernoulli(1 - S),   x_hat = relu(W' W x + b),   loss = sum_j I_j (x - x_hat)_j^2 / d
+    x_j = b_j a_j,  a ~ U[0, 1],  b ~ Bernoulli(1 - S),  x_hat = relu(W' W x + b),  loss = sum_j I_j (x - x_hat)_j^2 / d
 
 Fresh samples at every step. Where features are few and sparse, they settle on the corners of regular polytopes.
 

@@ -252,7 +252,7 @@ def _note(fit: _Fit, at: int, data: Dataset, config: TrainConfig) -> None:
             held_out=error,
             r2=r2,
             norm2=float(fit.encoder.double().square().sum()),
-        )  # fmt: skip
+        )
     )
     fit.recent.clear()
 
