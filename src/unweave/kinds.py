@@ -29,6 +29,8 @@ EVALS: Mapping[str, str] = MappingProxyType(
         "evals_contender": "unweave.evals.comparing:Contender",
         "evals_contest": "unweave.evals.comparing:Contest",
         "suite_row": "unweave.evals.suites.running:SuiteRow",
+        "contrast_layer": "unweave.evals.suites.contrast:LayerEffect",
+        "contrast_study": "unweave.evals.suites.contrast:ContrastStudy",
         "suite_result": "unweave.evals.suites.running:SuiteResult",
         "transfer": "unweave.evals.detecting:Transfer",
         "erasure": "unweave.evals.erasure:Erasure",
