@@ -3,8 +3,8 @@ answer of another input comes over with the subspace of those frequencies and wi
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
-| `spectrum` | |W_U F_k|^2 | (p // 2,) | strength of each frequency in the unembedding | Nanda et al. 2023, arXiv 2301.05217, section 4 |
-| `frequencies` | key frequencies | (k,) | the largest of them | same |
+| `strength` | norm(W_U F_k)^2 | (p // 2,) | strength of each frequency in the unembedding | Nanda et al. 2023, arXiv 2301.05217, section 4 |
+| `strongest` | key frequencies | (k,) | the largest of them | same |
 """  # noqa: E501 - a table does not wrap
 
 from __future__ import annotations
