@@ -12,6 +12,7 @@ from unweave.evals.curves import Curves, Trace
 from unweave.evals.findings import Finding, Prediction, Verdict
 from unweave.evals.persistence import Persistence
 from unweave.evals.spread import Spread
+from unweave.evals.suites.contrast import ContrastStudy, LayerEffect
 from unweave.evals.suites.running import SuiteResult, SuiteRow
 from unweave.evals.validity import DormantPath, Naturalness
 
@@ -65,6 +66,7 @@ def artifacts(estimate: Any) -> dict[str, Any]:
         spreads=(spread,),
         note="no",
     )
+    layer = LayerEffect(site="s", sequence=finding, first=finding, misled=True)
     return {
         "evals_verdict": Verdict.REFUTED,
         "evals_prediction": prediction,
@@ -125,6 +127,10 @@ def artifacts(estimate: Any) -> dict[str, Any]:
             n_report=3,
             model="m",
             seed=0,
+        ),
+        "contrast_layer": layer,
+        "contrast_study": ContrastStudy(
+            layers=(layer,), best="s", schedules=({"schedule": "always", "effect": estimate()},), n=2, model="m", seed=0
         ),
         "suite_row": row,
         "suite_result": SuiteResult(suite="ioi", model="m", rows=(row,), seed=0),

@@ -83,6 +83,8 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "evals_contender": "unweave.evals.comparing:Contender",
         "evals_contest": "unweave.evals.comparing:Contest",
         "suite_row": "unweave.evals.suites.running:SuiteRow",
+        "contrast_layer": "unweave.evals.suites.contrast:LayerEffect",
+        "contrast_study": "unweave.evals.suites.contrast:ContrastStudy",
         "suite_result": "unweave.evals.suites.running:SuiteResult",
         "interaction_result": "unweave.interaction.result:InteractionResult",
         "basis_config": "unweave.interaction.config:BasisConfig",

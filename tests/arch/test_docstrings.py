@@ -187,6 +187,8 @@ MADE_BY_VERBS = {
     "uw.superposition.shuffle_contexts": "geometry", "uw.superposition.topics": "clusters",
     "uw.superposition.off_diagonal": "pca_distance",
     "uw.evals.Behaviour": "logit_difference", "uw.evals.Contest": "compare", "uw.evals.EvidenceCard": "card",
+    "uw.evals.Behaviour": "logit_difference", "uw.evals.Contest": "compare", "uw.evals.ContrastStudy": "contrast_study",
+    "uw.evals.EvidenceCard": "card",
     "uw.evals.Finding": "interchange_accuracy", "uw.evals.Patching": "patching", "uw.evals.SuiteResult": "run_suite",
     "uw.evals.Verdict": "card", "uw.evals.run_suite": "`unweave evaluate run`", "uw.evals.suite_tests": "run_suite",
     "uw.directions.ContrastProbe": "ccs", "uw.directions.DASConfig": "das", "uw.evals.Transfer": "transfer",

@@ -14,7 +14,10 @@ import tiny
 import unweave as uw
 from unweave.errors import DataError, InputError, UnknownName
 from unweave.evals.findings import Verdict
+from unweave.evals.planted.language import style_world
 from unweave.evals.suites import words
+from unweave.evals.suites.circuits import frequency_blocks, key_frequencies, modular_addition_pairs
+from unweave.evals.suites.contrast import Continued, continued_tokens, contrast_study, honest_answers, honesty_pairs
 from unweave.evals.suites.facts import attributes, knowledge_conflict
 from unweave.evals.suites.files import read_pairs
 from unweave.evals.suites.published import greater_than, ioi
@@ -200,3 +203,56 @@ def test_the_gpt2_tokenizer_has_the_words(data):
 
 def test_verdicts_are_words():
     assert {one.value for one in Verdict} >= {"supported", "refuted", "undecided"}
+
+
+def test_modular_addition_goes_over_with_its_key_frequencies():
+    """Published mechanism (arXiv 2301.05217): five frequencies carry the sum; no other ten dimensions do."""
+    adding = uw.load_model("zoo:modadd")
+    pairs = modular_addition_pairs(113, 60)
+    weights = adding.module.unembed.W_U.detach()
+    strength = key_frequencies(weights, 113)
+    count = int((strength > 0.1 * strength.max()).sum())
+    assert 3 <= count <= 12
+    basis = frequency_blocks(weights, 113, count, site="blocks.0.mlp")
+    found = uw.evals.interchange_accuracy(adding, basis, 0, pairs, draws=19)
+    assert found.effect.value > 0.9
+    assert found.effect.control < 0.3
+    assert found.supported
+
+
+def test_a_contrast_study_reports_what_the_first_token_alone_would_claim():
+    world = style_world(seed=0)
+    continued = world.continued(world.prompts(12, seed=0), seed=0, length=8, wrong_start=1)
+    found = contrast_study(
+        world.model,
+        {
+            "blocks.0.resid_post": uw.Direction(vector=-world.memory),
+            "blocks.0.resid_pre": uw.Direction(vector=world.topic),
+        },
+        continued,
+        unit="raw",
+    )
+    against, decoy = found.layers
+    assert against.first.supported  # the continuation starts in the other style: writing against it raises that token
+    assert not against.sequence.supported
+    assert against.misled
+    assert not decoy.sequence.supported
+    assert found.misled_share >= 0.5
+    assert {row["schedule"] for row in found.schedules} == {"always", "prompt", "first:1", "every:2"}
+    assert against.row()["misled"]
+    with pytest.raises(InputError, match="no direction"):
+        contrast_study(world.model, {}, continued)
+
+
+def test_honest_texts_are_pairs_of_equal_length(model):
+    pairs = honesty_pairs()
+    assert len(pairs) > 20
+    assert all(one.positive.split(". ", 1)[1] == one.negative.split(". ", 1)[1] for one in pairs)
+    (tokens, lengths, behaviour), groups = continued_tokens(model, honest_answers())
+    assert len(tokens) == 2 * len(words.CITIES) == 2 * len(groups)
+    assert behaviour.scope == "sequence"
+    assert lengths[0] == lengths[len(groups)]
+    with pytest.raises(InputError, match="equally many"):
+        continued_tokens(model, [Continued(prompt="The city of", showing=" Paris.", other=" Rome")])
+    with pytest.raises(InputError, match="no continuations"):
+        continued_tokens(model, [])

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 HELP = """Compare decompositions of one site: what each causes at equal dimension, beside the search it had.
 
 \b
-    unweave compare partition/featurizer pca ica neurons random topk topk-frozen \\
-        --model gpt2 --suite ioi --test duplicate --site blocks.6.resid_post
+    unweave compare partition/featurizer pca ica random topk --model gpt2 --suite ioi --test duplicate
     unweave compare pca random --model zoo:docs --pairs pairs.jsonl --site blocks.2.resid_post
 
 Names are made from the activations of the pairs: neurons, pca, ica, random, topk (a small dictionary trained on them)

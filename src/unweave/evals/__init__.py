@@ -87,6 +87,8 @@ from unweave.evals.steadiness import steadiness_over_data as steadiness_over_dat
 from unweave.evals.steering import compare_schedules as compare_schedules
 from unweave.evals.steering import side_effects as side_effects
 from unweave.evals.steering import steering as steering
+from unweave.evals.suites.contrast import ContrastStudy as ContrastStudy
+from unweave.evals.suites.contrast import contrast_study as contrast_study
 from unweave.evals.suites.running import SuiteResult as SuiteResult
 from unweave.evals.suites.running import run_suite as run_suite
 from unweave.evals.suites.running import suite_tests as suite_tests
