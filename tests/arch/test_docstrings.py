@@ -186,7 +186,6 @@ MADE_BY_VERBS = {
     "uw.superposition.Waterfall": "explain", "uw.superposition.World": "world",
     "uw.superposition.shuffle_contexts": "geometry", "uw.superposition.topics": "clusters",
     "uw.superposition.off_diagonal": "pca_distance",
-    "uw.evals.Behaviour": "logit_difference", "uw.evals.Contest": "compare", "uw.evals.EvidenceCard": "card",
     "uw.evals.Behaviour": "logit_difference", "uw.evals.Contest": "compare", "uw.evals.ContrastStudy": "contrast_study",
     "uw.evals.EvidenceCard": "card",
     "uw.evals.Finding": "interchange_accuracy", "uw.evals.Patching": "patching", "uw.evals.SuiteResult": "run_suite",
