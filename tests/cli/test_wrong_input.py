@@ -106,7 +106,7 @@ CASES = {
     ),
     "collect: dtype": (
         "collect -q --model {inputs}/llama --text {inputs}/text.txt --site embed --dtype float8 --out {new}",
-        "dtype: input should be 'float32', 'float16' or 'bfloat16', got 'float8'",
+        "dtype: input should be 'float32', 'float16', 'bfloat16' or 'uint8', got 'float8'",
     ),
     "collect: context": (
         "collect -q --model {inputs}/llama --text {inputs}/text.txt --site embed --context 0 --out {new}", "context",
