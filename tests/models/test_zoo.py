@@ -206,6 +206,7 @@ def test_the_ladder_is_one_recipe_in_several_sizes():
     assert rest[0] == rest[1] == rest[2]
     known = sorted((facts(name) for name in SIZES), key=lambda found: found["parameters"])
     assert [found["name"] for found in known] == [name for name in recipe.RECIPES if name in SIZES]
+    assert {"docs-xs", "docs-s"} <= set(SIZES)
     losses = [found["loss_nats_a_token"] for found in known]
     assert losses == sorted(losses, reverse=True)
     assert len({found["loss_5gram_nats_a_token"] for found in known}) == 1  # the same held-out tokens
@@ -221,10 +222,22 @@ def test_the_bundled_models_are_small_and_docs_is_the_middle_one():
     assert size < 24 * MEGABYTE
 
 
-def test_the_bundled_model_beats_the_five_gram():
-    known = facts("docs")
+@pytest.mark.parametrize("name", SIZES)
+def test_the_bundled_model_beats_the_five_gram(name):
+    known = facts(name)
     assert known["loss_nats_a_token"] < known["loss_5gram_nats_a_token"]
     assert known["bits_a_byte"] < known["bits_a_byte_5gram"]
+
+
+def test_the_small_model_runs_like_the_middle_one():
+    small, middle = uw.load_model("zoo:docs-xs"), uw.load_model("zoo:docs")
+    text = "The for statement is used to iterate over the elements of a sequence."
+    assert torch.equal(small.tokenize(text).ids, middle.tokenize(text).ids)
+    assert small.predicts_next
+    with torch.no_grad():
+        ids = small.tokenize(text).ids
+        loss = torch.nn.functional.cross_entropy(small(ids)[0, :-1], ids[0, 1:])
+    assert float(loss) < math.log(2048) / 2  # of a guess among all tokens
 
 
 @pytest.mark.parametrize("name", SIZES)
