@@ -222,8 +222,9 @@ def test_the_bundled_models_are_small_and_docs_is_the_middle_one():
     assert size < 24 * MEGABYTE
 
 
-def test_the_bundled_model_beats_the_five_gram():
-    known = facts("docs")
+@pytest.mark.parametrize("name", SIZES)
+def test_the_bundled_model_beats_the_five_gram(name):
+    known = facts(name)
     assert known["loss_nats_a_token"] < known["loss_5gram_nats_a_token"]
     assert known["bits_a_byte"] < known["bits_a_byte_5gram"]
 
