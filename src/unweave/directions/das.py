@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -245,7 +245,7 @@ def _function(forward: Any) -> Forward:
         return lambda h, _rows: forward(h, None)
     if not callable(forward):
         raise InputError(f"forward is a {type(forward).__name__}: a function (h, rows) -> scores is needed")
-    return forward
+    return cast(Forward, forward)
 
 
 def _columns(batch: Tokens, positions: int | Sequence[int]) -> Int[Tensor, " n"]:
