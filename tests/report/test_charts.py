@@ -231,7 +231,9 @@ def test_columns_of_different_length_and_no_rows_are_refused():
 
 
 def test_a_figure_of_an_unknown_kind_cannot_be_made():
-    with pytest.raises(ValueError, match="'curves', 'heatmap', 'forest', 'bars', 'histogram' or 'graph'"):
+    with pytest.raises(
+        ValueError, match="'curves', 'heatmap', 'forest', 'bars', 'histogram', 'graph', 'points', 'space' or 'steps'"
+    ):
         figure("pie", {"label": ["a"], "value": [1]})
 
 

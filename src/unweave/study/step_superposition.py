@@ -28,8 +28,8 @@ def share_space(work: Work) -> Found:
     """Models of the text's bags of words beside the closed form, and beside the studied model's embeddings."""
     texts, size = [], 0
     for text in work.text.texts:
-        texts.append(text)
-        size += len(text)
+        texts.append(text.text)
+        size += len(text.text)
         if size >= CHARACTERS:
             break
     config = TextLabConfig(
