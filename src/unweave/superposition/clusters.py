@@ -176,6 +176,8 @@ def ppmi_vectors(data: Dataset, width: int) -> Float[np.ndarray, "v k"]:
         pmi = np.where(joint > 0, np.maximum(np.log(joint / expected), 0), 0.0)
     np.fill_diagonal(pmi, 0.0)
     count = min(width, len(pmi) - 1)
+    if not pmi.any():
+        return np.zeros((len(pmi), count))
     values, vectors = eigsh(pmi, k=count, v0=np.ones(len(pmi)))
     return vectors * np.sqrt(np.abs(values))
 
