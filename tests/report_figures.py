@@ -93,6 +93,24 @@ FIGURES = {
         },
         x="activation", y="rows",
     ),
+    "points": figure(
+        "points",
+        {"x": [0.0, 1.0, 0.5], "y": [0.0, 0.0, 1.0], "label": ["a", "b", "c"], "series": ["s", "s", "t"],
+         "order": [0, 1, 2], "shown": ["a", "", "c"]},
+        x="across", y="up", diagonal="yes",
+    ),
+    "space": figure(
+        "space",
+        {"x": [0.0, 1.0], "y": [0.5, 0.0], "z": [1.0, -1.0], "label": ["a", "b"], "series": ["s", "t"],
+         "shown": ["a", ""]},
+        series="cluster",
+    ),
+    "steps": figure(
+        "steps",
+        {"select": ["one", "one", "two"], "label": ["bias", "sum", "bias"], "start": [0.0, 0.0, 0.0],
+         "end": [1.0, 1.0, -1.0], "value": [1.0, 1.0, -1.0]},
+        x="so far", select="word",
+    ),
 }  # fmt: skip
 CARD = Card(
     title=f"A neuron {HOSTILE}",

@@ -6,6 +6,7 @@ import re
 import altair as alt
 import pytest
 
+from golden_maps import MAPS
 from report_figures import FIGURES, HOSTILE, figure
 from unweave.errors import InputError
 from unweave.report.charts import DRAW, NEEDS, PALETTE, specification
@@ -31,7 +32,7 @@ def skeleton(part):
     if "params" in part:
         found["params"] = {one["name"]: [one["value"], _choice(one["bind"])] for one in part["params"]}
     if "transform" in part:
-        found["transform"] = [one["filter"] for one in part["transform"]]
+        found["transform"] = [one.get("filter", one.get("as")) for one in part["transform"]]
     return found
 
 
@@ -168,6 +169,7 @@ GOLDEN = {
         ]
     },
 }  # fmt: skip
+GOLDEN |= MAPS
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -231,7 +233,9 @@ def test_columns_of_different_length_and_no_rows_are_refused():
 
 
 def test_a_figure_of_an_unknown_kind_cannot_be_made():
-    with pytest.raises(ValueError, match="'curves', 'heatmap', 'forest', 'bars', 'histogram' or 'graph'"):
+    with pytest.raises(
+        ValueError, match="'curves', 'heatmap', 'forest', 'bars', 'histogram', 'graph', 'points', 'space' or 'steps'"
+    ):
         figure("pie", {"label": ["a"], "value": [1]})
 
 

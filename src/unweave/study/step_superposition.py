@@ -10,7 +10,7 @@ import numpy as np
 
 from unweave.errors import DataError, InputError
 from unweave.report.record import Table
-from unweave.study.superposition import TextLab, text_lab
+from unweave.study.superposition import TextLab, plan_text, text_lab
 from unweave.study.superposition_config import TextLabConfig
 from unweave.study.superposition_record import text_found
 from unweave.study.work import Found, NotPossible, Work
@@ -28,20 +28,21 @@ def share_space(work: Work) -> Found:
     """Models of the text's bags of words beside the closed form, and beside the studied model's embeddings."""
     texts, size = [], 0
     for text in work.text.texts:
-        texts.append(text)
-        size += len(text)
+        texts.append(text.text)
+        size += len(text.text)
         if size >= CHARACTERS:
             break
     config = TextLabConfig(
         vocab=VOCAB, window=WINDOW, widths=(WIDTH,), decays=DECAYS, epochs=EPOCHS, lr=5e-3, batch=128, min_chars=1,
         seed=work.config.seed,
     )  # fmt: skip
+    windows = plan_text(texts, config)["windows"]
+    if windows < FEWEST:
+        raise NotPossible(f"Not done: {windows} windows are too few to fit anything to.")
     try:
         lab = text_lab(texts, config, work.progress)
     except (DataError, InputError) as error:
         raise NotPossible(f"Not done: {error}") from error
-    if lab.bags.n_windows < FEWEST:
-        raise NotPossible(f"Not done: {lab.bags.n_windows} windows are too few to fit anything to.")
     found = text_found(lab, quick=True)
     compared = _beside_embeddings(work, lab)
     tables = tuple(table for table in (*found.tables[:1], compared) if table is not None)

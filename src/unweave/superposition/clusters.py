@@ -122,7 +122,6 @@ def clusters(
 def _score(
     name: str, vectors: np.ndarray, code: Int[np.ndarray, " c"], neighbours: int, draws: int, seed: int
 ) -> ClusterScore:
-    from sklearn.cluster import KMeans
     from sklearn.metrics import normalized_mutual_info_score
 
     rng = np.random.default_rng([19, seed])
@@ -136,7 +135,7 @@ def _score(
     purity = [float((one[nearest] == one[:, None]).mean()) for one in (code, *shuffled)]
     outline = [_silhouette(gap, one) for one in (code, *shuffled)]
     count = int(code.max()) + 1
-    grouped = KMeans(count, n_init=4, random_state=seed).fit_predict(unit)
+    grouped = _grouped(unit, count, seed)
     told = [float(normalized_mutual_info_score(one, grouped)) for one in (code, *shuffled[:20])]
     return ClusterScore(
         vectors=name, purity=purity[0], purity_null=float(np.mean(purity[1:])) if draws else float("nan"),
@@ -177,6 +176,8 @@ def ppmi_vectors(data: Dataset, width: int) -> Float[np.ndarray, "v k"]:
         pmi = np.where(joint > 0, np.maximum(np.log(joint / expected), 0), 0.0)
     np.fill_diagonal(pmi, 0.0)
     count = min(width, len(pmi) - 1)
+    if not pmi.any():
+        return np.zeros((len(pmi), count))
     values, vectors = eigsh(pmi, k=count, v0=np.ones(len(pmi)))
     return vectors * np.sqrt(np.abs(values))
 
@@ -190,17 +191,17 @@ def topics(data: Dataset, count: int = 12, *, split: str = "test", seed: int = 0
         split: Windows they are taken from; all where there are none.
         seed: Of k-means.
     """
-    from sklearn.cluster import KMeans
-
     indices = data.split(split)
     indices = indices if len(indices) else data.split("all")
     moments = data.moments(split if len(data.split(split)) else "all")
     there = np.flatnonzero((moments.mean > 0) & (moments.mean < 1))
+    if not len(there):
+        return {}
     spread = np.sqrt(np.diag(moments.covariance)[there])
     correlation = moments.covariance[np.ix_(there, there)] / np.outer(spread, spread)
     values, vectors = np.linalg.eigh(correlation)
     kept = vectors[:, -min(count, len(there)) :] * np.sqrt(np.maximum(values[-min(count, len(there)) :], 0))
-    code = KMeans(min(count, len(there)), n_init=4, random_state=seed).fit_predict(_unit(kept))
+    code = _grouped(_unit(kept), count, seed)
     return {data.vocab[place]: f"topic {number}" for place, number in zip(there.tolist(), code.tolist(), strict=True)}
 
 
@@ -216,20 +217,26 @@ def word_clusters(
         weights: Frequency of each word, for the names.
         seed: Of k-means.
     """
-    from sklearn.cluster import KMeans
-
     unit = _unit(model.weight.T.astype(np.float64))
     count = max(1, min(count, len(unit)))
-    grouped = KMeans(count, n_init=4, random_state=seed).fit_predict(unit)
+    grouped = _grouped(unit, count, seed)
     frequency = np.ones(len(unit)) if weights is None else np.sqrt(np.asarray(weights, dtype=np.float64))
     names = []
-    for number in range(count):
+    for number in range(int(grouped.max()) + 1):
         members = np.flatnonzero(grouped == number)
         middle = unit[members].mean(0)
         middle = middle / max(float(np.linalg.norm(middle)), 1e-12)
         weighed = frequency[members] * np.maximum(unit[members] @ middle, 0)
         names.append(", ".join(model.vocab[members[place]] for place in np.argsort(-weighed, kind="stable")[:3]))
     return grouped, names
+
+
+def _grouped(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """k-means; no more clusters than there are different rows."""
+    from sklearn.cluster import KMeans
+
+    different = len(np.unique(rows.round(6), axis=0))
+    return KMeans(max(1, min(count, different)), n_init=4, random_state=seed).fit_predict(rows)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
