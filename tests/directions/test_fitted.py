@@ -131,6 +131,21 @@ def test_boundless_das_learns_how_many_dimensions():
     assert sum(found.blocks) == 6
 
 
+def test_das_takes_a_section_of_a_plain_module_and_no_other():
+    _, base, source, labels, axis = planted()
+    head = torch.nn.Linear(6, 2, bias=False).double()
+    with torch.no_grad():
+        head.weight.copy_(torch.stack([-4 * axis, 4 * axis]))
+    model = uw.load_model(torch.nn.Sequential(torch.nn.Identity(), head))
+    found = D.das(model.section("1:in", "1"), base, source, labels, rank=1, steps=120, lr=0.03)
+    assert abs(laws.cosine(found.read[:, 0], axis)) > 0.98
+    part = tiny.model_of("gpt2").section("blocks.0.resid_post", "logits")
+    with pytest.raises(InputError, match="needs the other tokens too: take interchange_forward"):
+        D.das(part, base, source, labels, rank=1)
+    with pytest.raises(InputError, match="forward is a int"):
+        D.das(3, base, source, labels, rank=1)
+
+
 def test_das_says_when_it_has_found_nothing():
     _, base, source, labels, _ = planted(n=32)
     found = D.das(lambda h, _rows: 0 * h[:, :2], base, source, labels, rank=1, steps=5)

@@ -118,7 +118,8 @@ def ccs(
     width = plus.shape[1]
     weight = torch.randn(width, restarts, generator=generator, dtype=torch.float64) / width**0.5
     bias = torch.zeros(restarts, dtype=torch.float64)
-    weight.requires_grad_(True), bias.requires_grad_(True)
+    for free in (weight, bias):
+        free.requires_grad_(True)
     optimiser = torch.optim.AdamW([weight, bias], lr=lr, weight_decay=0.01)
     losses = torch.zeros(restarts, dtype=torch.float64)
     with torch.enable_grad():

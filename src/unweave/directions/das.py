@@ -30,6 +30,7 @@ from unweave.errors import DataError, InputError
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.featurizer import Capacity, Gauge, Within
 from unweave.models.capture import capture
+from unweave.models.sections import Section
 from unweave.models.tokens import Tokens, as_tokens
 from unweave.tensors.linalg import random_orthogonal
 
@@ -73,6 +74,7 @@ def das(
 
     Args:
         forward: (h (m, d), rows (m,)) -> scores (m, classes): what follows the site; `rows` says which pairs they are.
+            `interchange_forward` gives it for a model; a `Section` of a plain module is taken as it is.
         base: Activations (n, d) of the base inputs at the site.
         source: Activations (n, d) of the source inputs.
         labels: (n,) the class that the causal model says after the exchange, as a column of the scores.
@@ -110,7 +112,7 @@ def das(
         basis = torch.linalg.qr(free).Q
         return (difference @ basis) @ basis.T, 0.0
 
-    losses = _searched(forward, pairs, [{"params": [free], "lr": config.lr}], exchanged, config)
+    losses = _searched(_function(forward), pairs, [{"params": [free], "lr": config.lr}], exchanged, config)
     basis = torch.linalg.qr(free.detach().double()).Q
     return _featurizer(basis, (rank,), "das", (losses, len(pairs[0]), config), (base, site, model))
 
@@ -176,7 +178,7 @@ def boundless_das(
         return ((difference @ rotation) * mask) @ rotation.T, penalty * share.clamp_min(0)
 
     groups = [{"params": [free], "lr": config.lr}, {"params": [share], "lr": 2 * config.lr}]
-    losses = _searched(forward, pairs, groups, exchanged, config)
+    losses = _searched(_function(forward), pairs, groups, exchanged, config)
     rotation = torch.linalg.qr(free.detach().double()).Q
     kept = int((places < float(share.detach()) * width).sum())
     blocks = (kept, width - kept) if 0 < kept < width else (width,)
@@ -231,6 +233,19 @@ def interchange_forward(
         return logits[torch.arange(len(which)), last[which]]
 
     return rows, forward
+
+
+def _function(forward: Any) -> Forward:
+    """The function, or that of a section which needs nothing but the activations at its start."""
+    if isinstance(forward, Section):
+        if forward.mixes and len(forward.site_in) and forward.site_in[0].layer is not None:
+            raise InputError(
+                f"section {forward.name} needs the other tokens too: take interchange_forward(model, site, tokens)"
+            )
+        return lambda h, _rows: forward(h, None)
+    if not callable(forward):
+        raise InputError(f"forward is a {type(forward).__name__}: a function (h, rows) -> scores is needed")
+    return forward
 
 
 def _columns(batch: Tokens, positions: int | Sequence[int]) -> Int[Tensor, " n"]:

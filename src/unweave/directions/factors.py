@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -96,7 +97,7 @@ def ica(
     signs = torch.sign(read.gather(0, read.abs().argmax(0, keepdim=True)))
     return AffineFeaturizer(
         read=read * signs,
-        write=torch.from_numpy(machine.mixing_.T.copy()) * signs.T,
+        write=torch.from_numpy(np.asarray(machine.mixing_).T.copy()) * signs.T,
         origin=rows.mean(0),
         gauge=Gauge(within=Within.SCALE, permutation=True),
         site=source.site,
@@ -137,7 +138,8 @@ def nmf(X: Any, *, rank: int, seed: int = 0, site: Any = None, model: str | None
     least = float(rows.min())
     if least < 0:
         raise DataError(f"X has an entry {least:.3g} below 0: non-negative factors need non-negative rows")
-    machine = NMF(n_components=kept, init="nndsvda", random_state=seed, max_iter=MOST_STEPS)
+    components: Any = kept  # the stubs know only the name of an automatic choice
+    machine = NMF(n_components=components, init="nndsvda", random_state=seed, max_iter=MOST_STEPS)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ConvergenceWarning)
         machine.fit(rows.numpy())

@@ -175,7 +175,8 @@ def as_labelled(X: Any, y: Any) -> LabelledMoments:
         raise InputError("give either rows and labels, or LabelledMoments alone")
     found = X if isinstance(X, LabelledMoments) else labelled_moments(X, y)
     if found.classes is not None and len(found.classes) < 2:
-        raise DataError(f"y has only the label {found.classes[0]}: rows of at least two classes are needed")
+        only = ", ".join(map(str, found.classes))
+        raise DataError(f"y has only the label {only}: rows of at least two classes are needed")
     return found
 
 

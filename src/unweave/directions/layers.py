@@ -19,8 +19,8 @@ def per_site(
 
     Args:
         fit: From the rows at one site to a direction, read-out, eraser or featurizer.
-        rows: Site -> rows (n, d), such as `model.capture` gives, pooled to rows.
-        others: More such mappings, handed to `fit` beside the rows: the negative sides of pairs.
+        rows: Site -> rows (n, d), such as `text_rows` gives; more such mappings may follow, handed to `fit` beside the
+            rows: the negative sides of pairs.
         model: Fingerprint of the model they come from.
 
     Raises:

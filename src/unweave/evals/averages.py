@@ -46,7 +46,7 @@ def mean_estimate(
         DataError: No values, or one that is not finite.
 
     Example:
-        >>> mean_estimate(np.tile([0.0, 1.0, 1.0], 40), np.arange(120) // 3, null=0.5, bounds=(0, 1)).p_value < 0.01
+        >>> mean_estimate(np.tile([0.0, 1.0, 1.0], 40), np.arange(120) // 3, null=0.5, bounds=(0.0, 1.0)).p_value < 0.01
         True
     """
     numbers = as_tensor(values, name="values").numpy().astype(np.float64)

@@ -236,7 +236,7 @@ def transfer(
 
     Example:
         >>> from unweave.directions import mean_difference
-        >>> X, y = torch.randn(200, 4), np.arange(200) % 2
+        >>> X, y = torch.randn(200, 4), torch.arange(200) % 2
         >>> one, two = X + 3 * torch.eye(4)[0] * y[:, None], X - 3 * torch.eye(4)[0] * y[:, None]
         >>> found = transfer(mean_difference, {"plain": (one, y, None), "negated": (two, y, None)})
         >>> found.auc["plain", "plain"].low > 0.9, found.auc["plain", "negated"].high < 0.1

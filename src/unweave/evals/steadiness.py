@@ -112,7 +112,7 @@ def steadiness_over_data(
 
     Example:
         >>> from unweave.directions import mean_difference
-        >>> X, y = torch.randn(400, 8), np.arange(400) % 2
+        >>> X, y = torch.randn(400, 8), torch.arange(400) % 2
         >>> X[:, 0] += 3 * y
         >>> steadiness_over_data(mean_difference, X, y).mean_overlap > 0.8
         True

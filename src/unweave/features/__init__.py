@@ -11,3 +11,5 @@ from unweave.features.checks import check as check
 from unweave.features.compare import compare as compare
 from unweave.features.compose import compose as compose
 from unweave.features.compose import restrict as restrict
+from unweave.features.lines import along as along
+from unweave.features.lines import reading as reading

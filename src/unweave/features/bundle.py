@@ -90,7 +90,7 @@ class Bundle(Mapping[Site, Any]):
         """Every direction or read-out with length 1."""
         return self._mapped(lambda part: part.normalised())
 
-    def __add__(self, other: Bundle) -> Bundle:
+    def __add__(self, other: Any) -> Bundle:
         if not isinstance(other, Bundle):
             raise TypeError(f"a bundle and a {type(other).__name__} do not add up")
         if set(other.parts) != set(self.parts):
