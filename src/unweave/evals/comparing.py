@@ -304,9 +304,9 @@ def _ica(data: torch.Tensor, *, site: str, model: str | None, seed: int) -> Affi
 
     from sklearn.decomposition import FastICA
 
-    fitted = FastICA(whiten="unit-variance", max_iter=400, tol=1e-3, random_state=seed)
+    fitted: Any = FastICA(whiten="unit-variance", max_iter=400, tol=1e-3, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a component that has not settled is said by the comparison itself
+        warnings.simplefilter("ignore")  # components that have not settled yet are a comparator all the same
         fitted.fit(data.double().numpy())
     return AffineFeaturizer(
         read=torch.from_numpy(fitted.components_.T.copy()),

@@ -180,6 +180,6 @@ def _is_by_row(positions: Any) -> bool:
     return (
         not isinstance(positions, str)
         and positions is not None
-        and len(positions)
+        and len(positions) > 0
         and not isinstance(positions[0], int | np.integer)
     )

@@ -280,9 +280,9 @@ def _values(model: Model, inputs: Any, site: Site) -> Tensor:
 
 
 def _width(model: Model, site: Site, shape: tuple[int, ...]) -> int:
-    if model.family is None and len(shape) > 2:
+    if not shape or (model.family is None and len(shape) > 2):
         raise InputError(f"the value at {site} has shape {shape} an input: rows of one width are needed, not images")
-    return int(np.prod(shape[1:])) if model.family is not None else shape[-1]
+    return int(np.prod(shape[1:])) if model.family is not None else int(list(shape)[-1])
 
 
 def _with_positions(value: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from unweave.evals.patching import Change, Patching, changed, go_on, scores
 from unweave.features.featurizer import Featurizer
 from unweave.features.neurons import as_affine
 from unweave.models.edits import Edit
-from unweave.models.points import blocks_of, matrix_shape
+from unweave.models.points import blocks_of
 from unweave.models.tokens import Tokens
 from unweave.tensors.linalg import orthonormal_basis
 
@@ -145,9 +145,10 @@ def reader(patched: Patching, *, probes: int = 48, seed: int = 0) -> tuple[Float
     model, site = patched.model, patched.site
     if model.family is not None and site.component in ("mlp_act", "attn_z") and site.layer is not None:
         path = model.family.mlp_matrix if site.component == "mlp_act" else model.family.attention_matrix
-        matrix = blocks_of(model.module, model.family)[site.layer].get_submodule(path)
+        block: Any = blocks_of(model.module, model.family)[site.layer]
+        matrix = block.get_submodule(path)
         weight = matrix.weight.detach()
-        return (weight.T if matrix_shape(matrix)[0] == weight.shape[0] else weight), f"the matrix {path}"
+        return (weight if isinstance(matrix, torch.nn.Linear) else weight.T), f"the matrix {path}"
     if patched.section is None:
         raise InputError(f"no section leads from {site} to the output: what it is read by is not known")
     generator = torch.Generator().manual_seed(seed)

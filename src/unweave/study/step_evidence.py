@@ -2,7 +2,8 @@
 the model from one of its surest next words to another.
 
 The pair of words is what the text gives: the two next tokens that the model gets right most often. Inputs that decide
-which block it is are not those that judge it.
+which block it is are not those that judge it; the partition itself was fitted without looking at any word, on a part
+of the same text.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from unweave.report.record import Figure, Table, Value
 from unweave.study.words import one_line
 from unweave.study.work import Found, NotPossible, Work
 
-SKIPPED = 40
-"""Documents on which the partition was fitted: the first ones."""
-DOCUMENTS, LENGTH, PREFIX = 120, 64, 24
-MOST, LEAST = 60, 12
-"""Pairs that are run, and below which nothing is tested."""
+DOCUMENTS, LENGTH, PREFIX = 120, 256, 24
+A_DOCUMENT = 4
+"""Most places of one token in one document, so that no document is most of the pairs."""
+MOST, LEAST, DRAWS = 48, 12, 29
+"""Pairs that are run, below which nothing is tested, and random controls of each test: what fits into seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +57,7 @@ def weigh_evidence(work: Work) -> Found:
         )
         found = card(
             work.model, featurizer, int(screened.argmax()), report, concept=f"{words[1]} next rather than {words[0]}",
-            selected_on=select, candidates=len(featurizer.blocks), seed=work.config.seed,
+            selected_on=select, candidates=len(featurizer.blocks), draws=DRAWS, seed=work.config.seed,
         )  # fmt: skip
     except DataError as error:
         raise NotPossible(f"Not done: {error}.") from error
@@ -73,8 +74,7 @@ def weigh_evidence(work: Work) -> Found:
 def _pairs(work: Work) -> tuple[Pairs, tuple[str, str]]:
     """Places where the model rightly says the first word, each with one where it rightly says the second."""
     texts = work.text.texts
-    wanted = texts[SKIPPED : SKIPPED + DOCUMENTS] or texts[:DOCUMENTS]
-    places = _right_places(work, [one.text for one in wanted])
+    places = _right_places(work, [one.text for one in texts[:DOCUMENTS]])
     common = Counter(one.token for one in places).most_common(2)
     if len(common) < 2 or common[1][1] < LEAST:
         raise NotPossible("Not done: no two next tokens are said right often enough in this text.")
@@ -98,12 +98,15 @@ def _right_places(work: Work, texts: Sequence[str]) -> list[_Place]:
         if not text.strip():
             continue
         ids = work.model.tokenize([text]).ids[:, :LENGTH]
+        seen: Counter[int] = Counter()
         with torch.no_grad():
             said = work.model(ids)[0].argmax(-1).cpu()
         for place in range(4, ids.shape[1] - 1):
-            if int(said[place]) == int(ids[0, place + 1]):
+            token = int(said[place])
+            if token == int(ids[0, place + 1]) and seen[token] < A_DOCUMENT:
+                seen[token] += 1
                 prefix = ids[0, max(0, place + 1 - PREFIX) : place + 1].tolist()
-                found.append(_Place(document=number, prefix=prefix, token=int(said[place])))
+                found.append(_Place(document=number, prefix=prefix, token=token))
     return found
 
 

@@ -117,14 +117,14 @@ def variable_world(*, seed: int, share: float = 1.0, noise: float = 0.3, random_
         else:
             gates[B, answer] = sign
         gates[QUESTION, answer] = GATE if variable == "a" else -GATE
-    module = nn.Sequential(nn.Linear(WIDTH, WIDTH, bias=False), nn.Linear(WIDTH, 4), nn.ReLU()).double()
+    first, second = nn.Linear(WIDTH, WIDTH, bias=False).double(), nn.Linear(WIDTH, 4).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        module[0].weight.copy_(mixing.T)
+        first.weight.copy_(mixing.T)
         drawn = torch.randn(WIDTH, 4, generator=generator, dtype=torch.float64)
-        module[1].weight.copy_((drawn if random_weights else mixing.T @ gates).T)
-        module[1].bias.copy_(torch.zeros(4).double())
-    model = load_model(module.eval(), name="planted variables")
+        second.weight.copy_((drawn if random_weights else mixing.T @ gates).T)
+        second.bias.copy_(torch.zeros(4).double())
+    model = load_model(nn.Sequential(first, second, nn.ReLU()).eval(), name="planted variables")
     return VariableWorld(
         model=model,
         featurizer=AffineFeaturizer(read=mixing.T, write=mixing, site="0"),

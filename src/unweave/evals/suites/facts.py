@@ -98,8 +98,8 @@ def _attribute_pairs(
         answers = [_first_token(model, known[one][attribute]) for one in (base, source)]
         if answers[0] == answers[1]:
             continue
-        made = [_entity_prompt(model, template, one) for one in (base, source)]
-        rows.append((*made[0], *made[1], *answers, base))
+        one, two = (_entity_prompt(model, template, name) for name in (base, source))
+        rows.append((one[0], one[1], two[0], two[1], answers[0], answers[1], base))
     if len(rows) < min(count, 2):
         raise DataError(f"{len(rows)} pairs differ in their answers' first token: give entities whose values differ")
     return Pairs(

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from unweave.errors import unknown_name
+from unweave.evals.changes import source_of
 from unweave.evals.findings import codes_of, grouped_mean
-from unweave.evals.patching import patching, scores
+from unweave.evals.patching import Change, Patching, patching, scores
 from unweave.evals.spread import Spread, references, spread
 from unweave.evals.suites.published import SuiteTest, greater_than, ioi
 from unweave.features.featurizer import Featurizer
@@ -162,8 +163,7 @@ def _run_test(model: Model, featurizer: Featurizer | None, test: SuiteTest, rows
         spreads: tuple[Spread, ...] = ()
         whole = None
         if can:
-            given = ready.source
-            moved = scores(ready, [lambda _v, places, given=given: given[places]], measure)[0]
+            moved = scores(ready, [shift_to_source(ready)], measure)[0]
             whole = grouped_mean(moved - plain, codes, seed=seed)
         if can and featurizer is not None:
             spreads = (spread(ready, featurizer, measure, groups=test.groups, seed=seed),)
@@ -177,6 +177,12 @@ def _run_test(model: Model, featurizer: Featurizer | None, test: SuiteTest, rows
             )
         )  # fmt: skip
     return found
+
+
+def shift_to_source(ready: Patching) -> Change:
+    """The whole site from the source."""
+    given = source_of(ready)
+    return lambda _values, places: given[places]
 
 
 def names() -> Sequence[str]:
