@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-
 def save(value: object, path: str | Path | Remote) -> Place:
     """Writes a result as a directory and returns its path; an artifact that stands there is replaced in one step,
     anything else is refused.
