@@ -6,6 +6,8 @@ A small run on a part of the text: a look, not a measurement.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 
 from unweave.errors import DataError, InputError
@@ -53,7 +55,7 @@ def share_space(work: Work) -> Found:
 
 def _beside_embeddings(work: Work, lab: TextLab) -> Table | None:
     """Agreement of cosines with the studied model's token embeddings."""
-    layer = work.model.module.get_input_embeddings()
+    layer = cast(Any, work.model.module).get_input_embeddings()
     weight = layer.weight.detach().double().numpy()
     vectors = {}
     for word in lab.bags.vocab:

@@ -56,9 +56,10 @@ def _sentences(lab: TextLab) -> list[str]:
     ]
     for name, found in lab.slopes.get("decay", {}).items():
         if name == "lift_excess":
+            between = f" [{found.low:+.4f}, {found.high:+.4f}]" if found.low == found.low else ", no interval,"
             told.append(
                 f"One unit more of weight decay changes what other words add (lift above its shuffled null) by"
-                f" {found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}] over {found.n_groups} seeds."
+                f" {found.value:+.4f}{between} over {found.n_groups} seed{'s' * (found.n_groups > 1)}."
             )
     return told
 
@@ -86,8 +87,11 @@ def _rings(lab: TextLab, trained: list[Scored]) -> list[Figure]:
                     "Two largest components of the centred vectors, joined in order. rho is 1 for a perfect ring in"
                     f" this order; random orders give {shown[0][1].null_mean:.2f} on average. {told}."
                 ),
-                data=_columns(("facet", "label", "x", "y", "order"), rows)
-                | {"series": [group] * len(rows), "shown": [row[1] for row in rows]},
+                data={
+                    **_columns(("facet", "label", "x", "y", "order"), rows),
+                    "series": [group] * len(rows),
+                    "shown": [row[1] for row in rows],
+                },
                 options={"x": "first component", "y": "second"},
                 n=shown[0][1].n,
                 seed=lab.config.seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unweave.report.record import Table
+from unweave.report.record import Table, Value
 
 if TYPE_CHECKING:
     from unweave.study.superposition import TextLab
@@ -35,13 +35,13 @@ def model_table(lab: TextLab) -> Table:
 
 def ring_table(lab: TextLab) -> Table:
     """A ring each, of data and models."""
-    rows = [
+    rows: list[tuple[Value, ...]] = [
         ("data", name, one.n, one.value, one.null_mean, one.null_95, one.p_value)
         for name, one in lab.data_rings.items()
     ]
     rows += [
         (
-            f"{one.name}, width {one.model.width}, seed {one.model.seed}",
+            f"{one.name}, width {one.model.width}" + ("" if one.model.seed is None else f", seed {one.model.seed}"),
             name,
             kept.n,
             kept.value,

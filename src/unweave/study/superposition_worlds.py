@@ -219,7 +219,9 @@ def _planes(lab: WorldLab) -> Figure:
     return Figure(
         kind="points", title="Where the features lie",
         caption="Two largest components of the columns, joined in the order of the ring.",
-        data={name: [row[place] for row in rows] for place, name in enumerate(names)}
-        | {"series": ["features"] * len(rows)},
+        data={
+            **{name: [row[place] for row in rows] for place, name in enumerate(names)},
+            "series": ["features"] * len(rows),
+        },
         options={"x": "first component", "y": "second"}, n=lab.config.rows, seed=lab.config.seed,
     )  # fmt: skip

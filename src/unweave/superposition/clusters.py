@@ -236,7 +236,8 @@ def _grouped(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
     from sklearn.cluster import KMeans
 
     different = len(np.unique(rows.round(6), axis=0))
-    return KMeans(max(1, min(count, different)), n_init=4, random_state=seed).fit_predict(rows)
+    starts: Any = 4  # the stubs of scikit-learn know words only
+    return KMeans(max(1, min(count, different)), n_init=starts, random_state=seed).fit_predict(rows)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
