@@ -235,8 +235,8 @@ def _grouped(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
     """k-means; no more clusters than there are different rows."""
     from sklearn.cluster import KMeans
 
+    starts: Any = 4  # sklearn's stubs take it for a text
     different = len(np.unique(rows.round(6), axis=0))
-    starts: Any = 4  # the stubs of scikit-learn know words only
     return KMeans(max(1, min(count, different)), n_init=starts, random_state=seed).fit_predict(rows)
 
 

@@ -169,7 +169,8 @@ def _eigen(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     from scipy.linalg import eigh
 
     words = len(matrix)
-    values, vectors = eigh(matrix, subset_by_index=None if count >= words else [words - count, words - 1])
+    some = None if count >= words else (words - count, words - 1)
+    values, vectors = eigh(matrix, subset_by_index=some)
     values, vectors = values[::-1], vectors[:, ::-1]
     largest = np.take_along_axis(vectors, np.abs(vectors).argmax(0)[None], 0)[0]
     return values.copy(), vectors * np.where(largest < 0, -1.0, 1.0)

@@ -30,8 +30,8 @@ from unweave.errors import DataError, InputError
 
 SECTORS = 8
 RIDGE = 1e-3
-START = 0.1
-"""Spread of the embedding at the start: from 1 on, small runs learn pairs by heart instead of places."""
+START = 1.0
+"""Spread of the embedding of places at the start, as torch has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
