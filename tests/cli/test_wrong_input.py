@@ -134,7 +134,7 @@ CASES = {
     "report: a file": ("report {inputs}/text.txt", "no run at {inputs}/text.txt"),
     "report: damaged run": ("report {broken}/run", "run.json is damaged"),
     "zoo: name": ("zoo train dosc --out {new}", "unknown zoo model 'dosc'; nearest: 'docs'"),
-    "zoo: out": ("zoo train docs --out {inputs}", "{inputs} is not empty and holds no unfinished training: choose another directory"),
+    "zoo: out": ("zoo train docs --out {inputs}", "{inputs} is not empty and holds no unfinished training: choose"),
 }  # fmt: skip
 
 
