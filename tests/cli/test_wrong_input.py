@@ -134,14 +134,10 @@ CASES = {
     "report: a file": ("report {inputs}/text.txt", "no run at {inputs}/text.txt"),
     "report: damaged run": ("report {broken}/run", "run.json is damaged"),
     "zoo: name": ("zoo train dosc --out {new}", "unknown zoo model 'dosc'; nearest: 'docs'"),
-<<<<<<< HEAD
     "zoo: out": (
         "zoo train docs --out {inputs}",
         "{inputs} is not empty and holds no unfinished training: choose another directory",
     ),
-=======
-    "zoo: out": ("zoo train docs --out {inputs}", "{inputs} is not empty and holds no unfinished training: choose"),
->>>>>>> m9
 }  # fmt: skip
 
 
