@@ -119,9 +119,11 @@ def test_l2_in_the_loss_ends_at_its_closed_form():
 def test_decoupled_decay_bounds_every_weight():
     """AdamW's fixed point: abs(w) stays about 1/decay or below, norm^2 about m d / decay^2."""
     x = world("circular").x
-    for model in train_small(x, (2, 4, 8), (6.0,), steps=1500):
-        assert 0.6 < model.norm2 / (model.width * 12 / 36) < 1.3
-        assert np.abs(model.weight).max() < 0.3
+    for model in train_small(
+        x, (2, 4, 8, 12), (6.0,), steps=6000
+    ):  # with a quarter of the steps wide ones are not there
+        assert 0.7 < model.norm2 / (model.width * 12 / 36) < 1.3
+        assert np.abs(model.weight).max() <= 0.25
     (free,) = train_small(x, (2,), (0.0,), steps=300)
     assert np.abs(free.weight).max() > 0.3
 
