@@ -65,6 +65,9 @@ def test_every_figure_draws_all_its_rows(opened):
         "bars in series": {"path": 2, "text": 2},
         "histogram": {"path": 4},
         "graph": {"path": 2, "line": 1},
+        "points": {"path": 1 + 2 + 3, "text": 2},  # the diagonal, a line a series, the points
+        "space": {"path": 2, "text": 1},
+        "steps": {"path": 2, "line": 1},
     }
     assert opened.page.locator(".chart svg").count() >= len(FIGURES)
     for number, name in enumerate(FIGURES):

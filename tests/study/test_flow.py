@@ -106,11 +106,11 @@ def test_two_runs_of_the_same_study_are_equal_to_the_byte(tmp_path, config, fini
 CHANGES = {
     "ablation windows": (
         {"ablation": AblationConfig(windows=3)},
-        ["collect", "labels", "probe", "controls", "cards", "bases", "partition"],
+        ["collect", "labels", "probe", "controls", "cards", "bases", "partition", "directions"],
     ),
     "ablation draws": (
         {"ablation": AblationConfig(draws=2)},
-        ["collect", "labels", "probe", "controls", "cards", "bases", "partition"],
+        ["collect", "labels", "probe", "controls", "cards", "bases", "partition", "directions"],
     ),
     "ks": ({"ks": (1, 3)}, ["collect", "labels"]),
     "selector": ({"selector": "f_stat"}, ["collect", "labels"]),
@@ -184,8 +184,11 @@ def test_a_missing_store_is_collected_again(run, config):
         "cards",
         "bases",
         "partition",
+        "directions",
         "ablate",
         "interaction",
+        "evidence",
+        "superposition",
     ]
 
 
@@ -200,8 +203,11 @@ def test_a_cut_shard_is_collected_again(run, config):
         "cards",
         "bases",
         "partition",
+        "directions",
         "ablate",
         "interaction",
+        "evidence",
+        "superposition",
     ]
     assert shard.read_bytes() == whole
 

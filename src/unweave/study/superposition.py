@@ -65,7 +65,7 @@ class TextLab:
 
     def facts(self) -> dict[str, Any]:
         """Plain values for programs."""
-        bound = {model.width: self.grid.spectrum.bound(model.width) for model in self.grid.models}
+        bound = {one.model.width: self.grid.spectrum.bound(one.model.width) for one in self.scored}
         return {
             "models": [
                 {
