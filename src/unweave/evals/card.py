@@ -111,7 +111,9 @@ class EvidenceCard:
         """A few sentences."""
         path = "" if self.dormant is None else f" {_path(self.dormant)}"
         natural = "" if self.natural is None else f" {_natural(self.natural)}"
-        return f"{self.concept} at {self.site} in {self.basis}: {self.reason}{path}{natural}"
+        unit = f"block{'s' * (len(self.blocks) > 1)} {', '.join(map(str, self.blocks))} of {self.basis} at {self.site}"
+        told = "was not tested:" if self.verdict is Verdict.CANNOT else "is"
+        return f"That {unit} carries {self.concept!r} {told} {self.reason}{path}{natural}"
 
     def __repr__(self) -> str:
         """Concept, site and verdict."""
@@ -239,13 +241,14 @@ def _judged(
 ) -> tuple[Verdict, str]:
     required = [one for one in findings if one.test in predictions]
     if not required:
-        return Verdict.UNDECIDED, "nothing was predicted, so nothing follows."
+        return Verdict.UNDECIDED, "undecided: nothing was predicted, so nothing follows."
     refuted = [one.test for one in required if one.verdict is Verdict.REFUTED]
     open_ = [one.test for one in required if one.verdict is Verdict.UNDECIDED]
     if refuted:
         return Verdict.REFUTED, f"refuted: {', '.join(refuted)} not above the random controls."
     if dormant is not None and dormant.illusory:
-        return Verdict.UNDECIDED, "illusory: the effect runs through a path that the site's reader does not see."
+        told = "undecided, illusory: the effect runs through a path that the site's reader does not see."
+        return Verdict.UNDECIDED, told
     if open_:
         return Verdict.UNDECIDED, f"undecided: {', '.join(open_)} does not tell it from the random controls."
     return Verdict.SUPPORTED, f"supported by {' and '.join(one.test for one in required)}."
