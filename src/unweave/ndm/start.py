@@ -30,6 +30,10 @@ from unweave.tensors.orthogonal import polar
 ICA_ROWS = 20_000
 MANY_ROWS = 50_000
 """For more than 24 components."""
+FEW_BLOCKS = 64
+"""Groups are taken as found up to so many blocks, or twice as many as there are units: where most components stay alone
+the links are noise, and the information between thousands of pairs would take hours.
+"""
 COPIES = 5
 """Of the rows that are drawn, at most as many are held at once."""
 ICA_STEPS = 200
@@ -89,15 +93,16 @@ def ica_start(rows: Drawable, unit_size: int, seed: int, *, keep_units: bool, me
     del sources
     groups = grouped(together, count)
     dtype = rows.dtype
-    if keep_units or len(groups) + bool(rest.shape[1]) < 2:
+    cuts: list[int] = []
+    for group in groups:  # in one dimension neighbours are always near: units of 1 would drift out of their groups
+        cuts += unit_sizes(len(group), max(2, unit_size))
+    many = len(cuts) > max(FEW_BLOCKS, 2 * len(unit_sizes(width, unit_size)))
+    if keep_units or many or len(groups) + bool(rest.shape[1]) < 2:
         order = _ordered(together)
         rotation = polar(torch.cat([mixing[order].T, rest], 1).double()).to(dtype)
         return Start(rotation=rotation, sizes=unit_sizes(width, unit_size), name="ica")
     bases = [_basis(mixing[group]) for group in groups]
     rotation = polar(torch.cat([*bases, rest.double()], 1)).to(dtype)
-    cuts: list[int] = []
-    for group in groups:  # in one dimension neighbours are always near: units of 1 would drift out of their groups
-        cuts += unit_sizes(len(group), max(2, unit_size))
     cuts += [rest.shape[1]] if rest.shape[1] else []
     return sorted_start(rotation, cuts, "ica groups")
 
