@@ -7,13 +7,15 @@ import json
 import math
 import platform
 import re
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
 import unweave as uw
+from unweave.log import Silent
 from unweave.models.zoo import corpus, facts, folder_of, kneser_ney, names, recipe
 from unweave.models.zoo.tokenizer import train_tokenizer
 
@@ -165,6 +167,49 @@ def test_training_learns_what_repeats(trained):
     assert found["loss_nats_a_token"] < 0.5 * math.log(found["vocabulary_size"])
 
 
+def test_a_training_in_bfloat16_learns_the_same_with_weights_that_are_not_rounded():
+    """Products differ in the third digit; the weights would be multiples of 2^-8 of themselves were they rounded."""
+    documents = [[1 + (7 * i + j) % 40 for j in range(60)] for i in range(8)]
+    shape = replace(TINY, epochs=16, vocabulary_size=64, dropout=0.0)
+
+    class Ends:
+        bos_token_id, pad_token_id = 0, 63
+
+    losses, weights = [], []
+    for precision in ("float32", "bfloat16"):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = recipe.build(shape, Ends())
+            recipe.fit(model, documents, replace(shape, precision=precision), start=0)
+        losses.append(np.mean([x for ids in documents for x in recipe.token_losses(model, ids, context=16, start=0)]))
+        weights.append(model.model.embed_tokens.weight.detach())
+    assert losses[0] < 3 < math.log(64)
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert weights[1].dtype == torch.float32
+    assert not torch.equal(*weights)
+    assert not torch.equal(weights[1], weights[1].bfloat16().float())
+
+
+def test_progress_counts_every_step_of_every_epoch():
+    """Windows begin at random phases, so that epochs differ in length."""
+    seen = []
+
+    class Counting(Silent):
+        @contextmanager
+        def task(self, title, total, unit):
+            seen.append(total)
+            yield seen.append
+
+    documents = [[1 + j % 40 for j in range(11 * i)] for i in range(2, 9)]
+
+    class Ends:
+        bos_token_id, pad_token_id = 0, 299
+
+    recipe.fit(recipe.build(TINY, Ends()), documents, TINY, start=0, progress=Counting())
+    total, *advances = seen
+    assert total == sum(advances)
+
+
 def test_the_record_says_which_documents_were_held_out(trained):
     _, found, documents = trained
     assert found["held_out"] == sorted(d.name for d in documents if corpus.is_held_out(d.name))
@@ -200,8 +245,10 @@ SIZES = [name for name in names() if name.startswith("docs-")]
 
 
 def test_the_ladder_is_one_recipe_in_several_sizes():
-    """Corpus, tokenizer, schedule and precision are the same; what differs is the shape, and more of it is better."""
-    shapes = {"name", "width", "depth", "heads", "mlp_width"}
+    """Corpus, tokenizer and schedule are the same; what differs is the shape, and what the largest one's products are
+    rounded to in training; more of it is better.
+    """
+    shapes = {"name", "width", "depth", "heads", "mlp_width", "precision"}
     rest = [{key: value for key, value in asdict(one).items() if key not in shapes} for one in recipe.RECIPES.values()]
     assert rest[0] == rest[1] == rest[2]
     known = sorted((facts(name) for name in SIZES), key=lambda found: found["parameters"])

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from unweave.artifact import fingerprint
 from unweave.files import write_text
@@ -49,6 +49,8 @@ class Recipe:
     weight_decay: float = 0.1
     dropout: float = 0.2
     seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the large products; weights, norms and the loss are kept in float32 where it is bfloat16."""
 
 
 RECIPES = {
@@ -56,7 +58,7 @@ RECIPES = {
     for recipe in (
         Recipe(name="docs-xs", width=96, depth=4, heads=3, key_value_heads=3, mlp_width=256),
         Recipe(name="docs-s", width=192, depth=6, heads=6, key_value_heads=3, mlp_width=512),
-        Recipe(name="docs-m", width=288, depth=8, heads=9, key_value_heads=3, mlp_width=768),
+        Recipe(name="docs-m", width=288, depth=8, heads=9, key_value_heads=3, mlp_width=768, precision="bfloat16"),
     )
 }
 
@@ -147,7 +149,7 @@ def fit(
     steps_an_epoch = math.ceil(
         sum(math.ceil(len(document) / (recipe.context - 1)) for document in documents) / recipe.batch
     )
-    total = steps_an_epoch * recipe.epochs
+    total = steps_an_epoch * recipe.epochs  # of the schedule; the random phases of windows make a few more of them
     optimiser = torch.optim.AdamW(_decay_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98))
     training = Training(
         module=model,
@@ -159,13 +161,14 @@ def fit(
     epochs, step = training.resume()
     handles = _dropout_hooks(model, recipe.dropout)
     model.train()
-    with progress.task(f"train {recipe.name}", total, "step") as advance:
+    with progress.task(f"train {recipe.name}", _steps(documents, recipe, start), "step") as advance:
         advance(step)
         for epoch in range(epochs, recipe.epochs):
             windows = _windows(documents, recipe.context, start, generator)
             for first in range(0, len(windows), recipe.batch):
                 set_rate(optimiser, recipe.learning_rate * _share(step, total))
-                loss = _mean_loss(model, windows[first : first + recipe.batch])
+                with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+                    loss = _mean_loss(model, windows[first : first + recipe.batch])
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -241,6 +244,15 @@ def _windows(documents: Sequence[Sequence[int]], context: int, start: int, gener
         windows += [torch.tensor([start, *piece]) for piece in pieces]
     order = torch.randperm(len(windows), generator=generator).tolist()
     return [windows[i] for i in order]
+
+
+def _steps(documents: Sequence[Sequence[int]], recipe: Recipe, start: int) -> int:
+    """Of all epochs, by cutting the windows as the training will."""
+    import torch
+
+    generator = torch.Generator().manual_seed(recipe.seed)
+    epochs = (_windows(documents, recipe.context, start, generator) for _ in range(recipe.epochs))
+    return sum(math.ceil(len(windows) / recipe.batch) for windows in epochs)
 
 
 def _mean_loss(model: nn.Module, windows: Sequence[Tensor]) -> Tensor:
