@@ -198,11 +198,6 @@ def is_url(text: str) -> bool:
     return "://" in text
 
 
-def as_place(text: str) -> Any:
-    """`place_of` for options of the command line, which must not take a URL for a path."""
-    return place_of(text) if is_url(text) else Path(text)
-
-
 def size_of(file: Place) -> int:
     """Bytes of a file.
 

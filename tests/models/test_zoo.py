@@ -196,7 +196,7 @@ def test_progress_counts_every_step_of_every_epoch():
 
     class Counting(Silent):
         @contextmanager
-        def task(self, title, total, unit):
+        def task(self, title, total, unit):  # noqa: ARG002 - the names are the protocol's
             seen.append(total)
             yield seen.append
 

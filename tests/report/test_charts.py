@@ -215,6 +215,14 @@ def test_the_renderer_draws_every_row(name, marks):
         assert sum(len(re.findall("<(?:path|line)", group)) for group in groups) == count
 
 
+@pytest.mark.parametrize(("options", "shown"), [({}, 0.0), ({"reference": "0.5"}, 0.5)])
+def test_the_dashed_line_of_a_forest_stands_where_nothing_is_found(options, shown):
+    found = specification(figure("forest", FIGURES["forest"].data, **options))
+    dashed, _, points = found["layer"]
+    assert dashed["encoding"]["x"] == {"datum": shown}
+    assert points["encoding"]["x"]["scale"]["zero"] == (shown == 0)
+
+
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize("place", range(3))
 def test_a_missing_column_is_named(name, place):

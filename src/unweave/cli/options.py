@@ -10,7 +10,9 @@ import typer
 
 def typed(text: str) -> Any:
     """A path; a URL stays as it was typed."""
-    return text if "://" in text else Path(text)
+    from unweave.places import is_url
+
+    return text if is_url(text) else Path(text)
 
 
 def local(given: Any) -> Path | None:

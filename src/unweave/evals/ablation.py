@@ -8,7 +8,7 @@ of other units; the difference is paired document by document.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from unweave.models.edits import Edit
 from unweave.models.model import Model
 from unweave.models.operators import set_to
 from unweave.tensors.estimate import Estimate
-from unweave.tensors.resampling import ratio_intervals
+from unweave.tensors.grouped import grouped_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,29 +229,12 @@ def measured(
         basis=featurizer.provenance.method,
         units=tuple(int(unit) for unit in chosen),
         unit=effects.unit,
-        effect=_mean(effects.values, interest, codes, seed, control=level),
-        difference=_mean(effects.values - control, interest, codes, seed),
-        elsewhere=_mean(effects.values, rest, codes, seed) if rest.any() else None,
+        effect=replace(_mean_at(interest, effects.values, codes, seed), control=level),
+        difference=_mean_at(interest, effects.values - control, codes, seed),
+        elsewhere=_mean_at(rest, effects.values, codes, seed) if rest.any() else None,
         draws=len(controls),
     )
 
 
-def _mean(
-    values: np.ndarray, where: np.ndarray, codes: np.ndarray, seed: int, *, control: float | None = None
-) -> Estimate:
-    """Mean over places, interval over documents."""
-    groups = int(codes.max()) + 1
-    sums = np.bincount(codes, weights=np.where(where, values, 0.0), minlength=groups)
-    sizes = np.bincount(codes, weights=where, minlength=groups)
-    used = sizes > 0
-    intervals = ratio_intervals(sums[used, None], sizes[used, None], seed=seed)
-    return Estimate(
-        value=float(intervals.value[0]),
-        low=float(intervals.low[0]),
-        high=float(intervals.high[0]),
-        n=int(sizes.sum()),
-        n_groups=int(used.sum()),
-        control=control,
-        seed=seed,
-        warnings=intervals.warnings,
-    )
+def _mean_at(places: np.ndarray, values: np.ndarray, codes: np.ndarray, seed: int) -> Estimate:
+    return grouped_mean(np.where(places, values, np.nan), codes, seed=seed)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from jaxtyping import Float
 from unweave.errors import DataError, InputError
 from unweave.tensors.arrays import as_tensor
 from unweave.tensors.estimate import Estimate
-from unweave.tensors.resampling import ratio_intervals
+from unweave.tensors.grouped import grouped_ratio
 from unweave.tensors.splits import grouping
 
 FLIPS = 2000
@@ -73,19 +74,13 @@ def ratio_estimate(
         raise InputError(f"numerator is {numerator.shape} but denominator is {denominator.shape}: one each a row")
     grouped = grouping(groups, len(numerator))
     top, bottom = (np.bincount(grouped.codes, one, grouped.count) for one in (numerator, denominator))
-    found = ratio_intervals(top[:, None], bottom[:, None], seed=seed, draws=draws, bounds=bounds)
-    warnings = found.warnings + (("no groups: every row counts as independent",) if groups is None else ())
-    return Estimate(
-        value=float(found.value[0]),
-        low=float(found.low[0]),
-        high=float(found.high[0]),
-        n=len(numerator),
-        n_groups=grouped.count,
+    found = grouped_ratio(top, bottom, n=len(numerator), seed=seed, draws=draws, bounds=bounds)
+    return replace(
+        found,
         null=null,
         p_value=None if null is None else sign_flip(top - null * bottom, seed=seed),
         control=control,
-        seed=seed,
-        warnings=warnings,
+        warnings=found.warnings + (("no groups: every row counts as independent",) if groups is None else ()),
     )
 
 

@@ -27,7 +27,7 @@ from unweave.evals.effects import LOSS, Effects, PlainRun
 from unweave.features.featurizer import Featurizer, units
 from unweave.models.model import Model
 from unweave.tensors.estimate import Estimate
-from unweave.tensors.resampling import ratio_intervals
+from unweave.tensors.grouped import grouped_mean
 
 MATCHED_AMONG = 20
 """A neuron is matched with one of so many of the most similar mean absolute activation."""
@@ -177,19 +177,8 @@ def _percent(effects: Effects, plain: PlainRun, groups: np.ndarray, seed: int) -
     )
     rise = np.bincount(effects.window, weights=effects.values, minlength=len(groups))
     used = clean > 0
-    present, codes = np.unique(groups[used], return_inverse=True)
-    sums = np.bincount(codes.reshape(-1), weights=100 * rise[used] / clean[used], minlength=len(present))
-    sizes = np.bincount(codes.reshape(-1), minlength=len(present)).astype(float)
-    intervals = ratio_intervals(sums[:, None], sizes[:, None], seed=seed)
-    return Estimate(
-        value=float(intervals.value[0]),
-        low=float(intervals.low[0]),
-        high=float(intervals.high[0]),
-        n=int(used.sum()),
-        n_groups=len(present),
-        seed=seed,
-        warnings=intervals.warnings,
-    )
+    codes = np.unique(groups[used], return_inverse=True)[1].reshape(-1)
+    return grouped_mean(100 * rise[used] / clean[used], codes, seed=seed)
 
 
 def _by_window(plain: PlainRun) -> list[Tensor]:

@@ -15,7 +15,7 @@ else undecided. The first alone is no test of a block: some random block has a l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 
 from unweave.errors import InputError, unknown_name
 from unweave.tensors.estimate import Estimate
-from unweave.tensors.resampling import ratio_intervals
+from unweave.tensors.grouped import grouped_mean
 from unweave.tensors.splits import grouping
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -183,14 +183,14 @@ def finding(
     level = np.nanmean(controls, axis=1)
     effect = float(np.nanmean(values))
     rank = float((1 + np.sum(sign * level >= sign * effect - 1e-12)) / (1 + len(level)))
-    difference = grouped_mean(values - controls.mean(0), codes, seed=seed, p_value=rank, null=0.0)
+    difference = replace(grouped_mean(values - controls.mean(0), codes, seed=seed), p_value=rank, null=0.0)
     few = ("first token only: it says nothing of what follows",) if scope == "first-token" else ()
     return Finding(
         test=test,
         formula=formula,
         unit=unit,
         scope=scope,
-        effect=grouped_mean(values, codes, seed=seed, control=float(level.mean()), p_value=rank),
+        effect=replace(grouped_mean(values, codes, seed=seed), control=float(level.mean()), p_value=rank),
         difference=difference,
         values=np.asarray(values, dtype=np.float64),
         null=tuple(float(one) for one in np.quantile(level, QUANTILES)),
@@ -212,45 +212,6 @@ def judged(difference: Estimate, claim: Prediction, rank: float | None) -> Verdi
     if low > claim.margin and (rank is None or rank <= claim.level):
         return Verdict.SUPPORTED
     return Verdict.REFUTED if high < claim.margin else Verdict.UNDECIDED
-
-
-def grouped_mean(
-    values: Float[np.ndarray, " items"],
-    codes: Int[np.ndarray, " items"],
-    *,
-    seed: int,
-    control: float | None = None,
-    p_value: float | None = None,
-    null: float | None = None,
-) -> Estimate:
-    """The mean over items with an interval over groups; items without a value are left out.
-
-    Args:
-        values: NaN where there is none.
-        codes: The group of each item, numbered from 0.
-        seed: Of the draws.
-        control: Passed on.
-        p_value: Passed on.
-        null: Passed on.
-    """
-    known = np.isfinite(values)
-    count = int(codes.max()) + 1
-    sums = np.bincount(codes, weights=np.where(known, values, 0.0), minlength=count)
-    sizes = np.bincount(codes, weights=known, minlength=count)
-    used = sizes > 0
-    interval = ratio_intervals(sums[used, None], sizes[used, None], seed=seed)
-    return Estimate(
-        value=float(interval.value[0]),
-        low=float(interval.low[0]),
-        high=float(interval.high[0]),
-        n=int(known.sum()),
-        n_groups=int(used.sum()),
-        null=null,
-        p_value=p_value,
-        control=control,
-        seed=seed,
-        warnings=interval.warnings,
-    )
 
 
 def codes_of(groups: Any, count: int) -> Int[np.ndarray, " items"]:

@@ -20,13 +20,13 @@ from jaxtyping import Float
 from unweave.errors import InputError
 from unweave.evals.behaviours import Behaviour
 from unweave.evals.changes import check_blocks_of, exchange, source_of, units_of
-from unweave.evals.findings import grouped_mean
 from unweave.evals.patching import Patching, gradient, scores
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.bases import pca, random_rotation
 from unweave.features.featurizer import Featurizer
 from unweave.tensors.concentration import gini
 from unweave.tensors.estimate import Estimate
+from unweave.tensors.grouped import grouped_mean
 from unweave.tensors.splits import grouping
 
 

@@ -23,10 +23,11 @@ from unweave.errors import InputError, unknown_name
 from unweave.evals.behaviours import Behaviour
 from unweave.evals.causal import DRAWS
 from unweave.evals.changes import add, random_bases, vector_of
-from unweave.evals.findings import Finding, Prediction, finding, grouped_mean
+from unweave.evals.findings import Finding, Prediction, finding
 from unweave.evals.patching import Change, Patching, passes, scores
 from unweave.evals.schedules import weights
 from unweave.models.tokens import Tokens
+from unweave.tensors.grouped import grouped_mean
 from unweave.tensors.splits import grouping
 
 DOSES = (-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0)

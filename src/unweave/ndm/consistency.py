@@ -8,7 +8,7 @@ rare among all rows. A block's consistency is the share of queries that agree on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from unweave.features.featurizer import Featurizer, block_slices
 from unweave.features.neurons import as_affine
 from unweave.tensors.arrays import as_tensor
 from unweave.tensors.estimate import Estimate
-from unweave.tensors.resampling import ratio_intervals
+from unweave.tensors.grouped import grouped_mean
 from unweave.tensors.splits import grouping
 
 AGREEING = 0.8
@@ -125,25 +125,12 @@ def block_consistency(
 def _compared(
     number: int, size: int, own: np.ndarray, random: np.ndarray, codes: np.ndarray, shares: list[Any], seed: int
 ) -> Consistency:
-    documents = grouping(codes, len(codes))
-    top = np.bincount(documents.codes, weights=own - random)[:, None]
-    bottom = np.bincount(documents.codes)[:, None].astype(float)
-    interval = ratio_intervals(top, bottom, seed=seed, bounds=(-1.0, 1.0))
     return Consistency(
         block=number,
         size=size,
         share=float(own.mean()),
         random=float(random.mean()),
-        difference=Estimate(
-            value=float(interval.value[0]),
-            low=float(interval.low[0]),
-            high=float(interval.high[0]),
-            n=len(own),
-            n_groups=documents.count,
-            null=0.0,
-            seed=seed,
-            warnings=interval.warnings,
-        ),
+        difference=replace(grouped_mean(own - random, codes, seed=seed, bounds=(-1.0, 1.0)), null=0.0),
         attributes=tuple((name, float(share)) for name, share in shares),
     )
 

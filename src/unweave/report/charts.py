@@ -158,13 +158,15 @@ def _forest(figure: Figure) -> Any:
         yOffset=alt.YOffset("series:N", sort=series),
         color=_series(figure),
     )
-    x = alt.X("value:Q", title=figure.options.get("x", ""), scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=7))
+    reference = float(figure.options.get("reference", 0))
+    scale = alt.Scale(zero=reference == 0)
+    x = alt.X("value:Q", title=figure.options.get("x", ""), scale=scale, axis=alt.Axis(tickCount=7))
     tooltip = _tooltip(figure, ("label", "series", "value", "low", "high", "control"))
-    zero = alt.Chart(alt.Data(values=[{}])).mark_rule(color=GREY, strokeDash=[4, 3]).encode(x=alt.datum(0))
+    nothing = alt.Chart(alt.Data(values=[{}])).mark_rule(color=GREY, strokeDash=[4, 3]).encode(x=alt.datum(reference))
     lines = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q", tooltip=tooltip)
     points = base.mark_point(filled=True, size=46).encode(x=x, tooltip=tooltip)
     return _selected(
-        alt.layer(zero, lines, points, data=ROWS).properties(
+        alt.layer(nothing, lines, points, data=ROWS).properties(
             width=520, height=max(60, 16 * len(labels) * (len(series) + 0.6))
         ),
         figure,

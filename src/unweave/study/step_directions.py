@@ -113,9 +113,8 @@ def _figure(work: Work, found: list[_Read]) -> Figure:
         kind="forest",
         title="What a linear read-out finds at the residual stream",
         caption=(
-            "AUC on held-out documents with 95 % intervals over documents; the mark beside it is the same read-out of"
-            " shuffled labels, 0.5 is chance. A feature that can be read need not be used: the test of what units do"
-            " is another one."
+            "AUC on held-out documents with 95 % intervals over documents; dashed: 0.5, chance. A feature that can be"
+            " read need not be used: the test of what units do is another one."
         ),
         data={
             "label": [work.label_of(one.name) for one in found],
@@ -125,7 +124,12 @@ def _figure(work: Work, found: list[_Read]) -> Figure:
             "high": [one.auc.high for one in found],
             "control": [0.5 if one.auc.control is None else one.auc.control for one in found],
         },
-        options={"x": "AUC on held-out documents", "control": "AUC of shuffled labels", "series": "read-out"},
+        options={
+            "x": "AUC on held-out documents",
+            "reference": "0.5",
+            "control": "AUC of shuffled labels",
+            "series": "read-out",
+        },
         n=max(one.auc.n for one in found),
         seed=work.config.seed,
     )

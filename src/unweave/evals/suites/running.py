@@ -17,7 +17,7 @@ import numpy as np
 
 from unweave.errors import unknown_name
 from unweave.evals.changes import source_of
-from unweave.evals.findings import codes_of, grouped_mean
+from unweave.evals.findings import codes_of
 from unweave.evals.patching import Change, Patching, patching, scores
 from unweave.evals.spread import Spread, references, spread
 from unweave.evals.suites.published import SuiteTest, greater_than, ioi
@@ -25,6 +25,7 @@ from unweave.features.featurizer import Featurizer
 from unweave.log import SILENT, Progress
 from unweave.models.model import Model
 from unweave.tensors.estimate import Estimate
+from unweave.tensors.grouped import grouped_mean
 
 SUITES: Mapping[str, Any] = MappingProxyType({"ioi": ioi, "greater-than": greater_than})
 """Name -> (model, count, seed) -> tests."""
