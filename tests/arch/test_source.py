@@ -123,7 +123,7 @@ def test_every_file_is_utf8_with_line_feeds_and_ends_with_one():
 def test_results_and_configurations_are_frozen():
     """Every dataclass of the package is frozen, or says by its place that it is a builder."""
     builders = {
-        "unweave.models.model.ModelState", "unweave.activations.sources.Source", "unweave.study.work.Work",
+        "unweave.models.body.ModelState", "unweave.activations.sources.Source", "unweave.study.work.Work",
         "unweave.activations.windows.Unit",
     }  # fmt: skip
     thawed = set()

@@ -10,18 +10,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unweave.errors import InputError
+from unweave.models.body import Body
 from unweave.models.points import Point, body_of, find_point, first_input, value_at
 from unweave.models.tokens import Tokens, as_tokens
 from unweave.site import Site
-
-if TYPE_CHECKING:
-    from unweave.models.model import Model
 
 Sink = Callable[[Site, Tensor], None]
 """Takes each value as the pass produces it; a sink that keeps a value must copy it."""
@@ -31,7 +29,7 @@ class _Enough(Exception):
     """Raised inside the forward pass after the last wanted value."""
 
 
-def capture(model: Model, tokens: Any, sites: Sequence[str] | str, *, device: str | None = "cpu") -> dict[str, Tensor]:
+def capture(model: Body, tokens: Any, sites: Sequence[str] | str, *, device: str | None = "cpu") -> dict[str, Tensor]:
     """A copy of the activations at each site, keyed by the names as they were asked for.
 
     Args:
@@ -56,7 +54,7 @@ def capture(model: Model, tokens: Any, sites: Sequence[str] | str, *, device: st
     return {name: kept[point.site] for name, point in by_name.items()}
 
 
-def stream(model: Model, tokens: Any, points: Sequence[Point], sink: Sink) -> None:
+def stream(model: Body, tokens: Any, points: Sequence[Point], sink: Sink) -> None:
     """Runs the model as far as the points need, giving each value to the sink; grad mode is the caller's.
 
     Raises:
@@ -80,7 +78,7 @@ def stream(model: Model, tokens: Any, points: Sequence[Point], sink: Sink) -> No
     model.state.runs_once.update(point.site for point in points)
 
 
-def run(model: Model, tokens: Any, *, body_only: bool = False) -> Any:
+def run(model: Body, tokens: Any, *, body_only: bool = False) -> Any:
     """The model's (or its body's) own output; unpadded batches are passed on exactly as a user would."""
     if model.family is None:
         return model.module(tokens.to(model.device) if isinstance(tokens, Tensor) else tokens)
@@ -90,7 +88,7 @@ def run(model: Model, tokens: Any, *, body_only: bool = False) -> Any:
     return target(**arguments(model, batch), use_cache=False)
 
 
-def arguments(model: Model, batch: Tokens) -> dict[str, Tensor]:
+def arguments(model: Body, batch: Tokens) -> dict[str, Tensor]:
     """Keyword arguments of a forward pass: mask and positions only where there is padding, so that an unpadded batch
     runs like a bare call.
     """
@@ -104,7 +102,7 @@ def arguments(model: Model, batch: Tokens) -> dict[str, Tensor]:
     }
 
 
-def check_ids(model: Model, batch: Tokens) -> None:
+def check_ids(model: Body, batch: Tokens) -> None:
     """Raises if an id is outside the vocabulary or a sequence longer than the model's positions: a crash deep inside
     otherwise.
     """
@@ -170,7 +168,7 @@ class _Watch:
             raise _Enough
 
 
-def _in_body(model: Model, point: Point) -> bool:
+def _in_body(model: Body, point: Point) -> bool:
     if point.needs_head:
         return False
     return point.path is None or any(point.module is part for part in body_of(model.module, model.family).modules())

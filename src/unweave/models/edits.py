@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -23,14 +23,13 @@ from torch import Tensor, nn
 from unweave.errors import FingerprintError, InputError
 from unweave.features.compose import only_units
 from unweave.features.featurizer import Featurizer, units
+from unweave.models.body import Body
 from unweave.models.points import Point, body_of, find_point, first_input, put_value, value_at
 from unweave.models.positions import acts_at, check_rules
 from unweave.models.running import Pass, pass_of
 from unweave.site import Site
 
-if TYPE_CHECKING:
-    from unweave.models.model import Model
-
+Loaded = TypeVar("Loaded", bound=Body)
 Operator = Callable[[Tensor], Tensor]
 
 
@@ -105,7 +104,7 @@ def as_edits(edits: Any) -> list[Edit]:
 
 
 @contextmanager
-def edited(model: Model, edits: Any) -> Generator[Model, None, None]:
+def edited(model: Loaded, edits: Any) -> Generator[Loaded, None, None]:
     """Within it, every forward pass of the model is edited; see `Model.edit`."""
     planned = [(edit, find_point(model.module, model.family, edit.site)) for edit in as_edits(edits)]
     for edit, _ in planned:
@@ -253,7 +252,7 @@ def _checked(edit: Edit, new: Any, old: Tensor) -> Tensor:
     return new
 
 
-def check_model(model: Model, edit: Edit) -> None:
+def check_model(model: Body, edit: Edit) -> None:
     """Raises if the edit's featurizer was fitted on another model."""
     if edit.featurizer is None:
         return

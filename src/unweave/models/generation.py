@@ -8,22 +8,20 @@ same text.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 
 from unweave.errors import InputError
+from unweave.models.body import Body
 from unweave.models.capture import arguments, check_ids
 from unweave.models.quiet import quiet_transformers
 from unweave.models.running import prompt_of
 from unweave.models.tokens import Tokens, as_tokens, padded_left
 
-if TYPE_CHECKING:
-    from unweave.models.model import Model
-
 
 def generate(
-    model: Model,
+    model: Body,
     tokens: Any,
     max_new_tokens: int,
     *,
@@ -87,12 +85,12 @@ def generate(
     return _with_mask(model, ids, batch) if isinstance(tokens, Tokens) else ids
 
 
-def _padding_id(model: Model) -> int:
+def _padding_id(model: Body) -> int:
     known = (getattr(model.tokenizer, "pad_token_id", None), getattr(model.module.config, "pad_token_id", None))
     return next((value for value in known if value is not None), 0)
 
 
-def _with_mask(model: Model, ids: torch.Tensor, batch: Tokens) -> Tokens:
+def _with_mask(model: Body, ids: torch.Tensor, batch: Tokens) -> Tokens:
     added = ids[:, batch.ids.shape[1] :]
     ends = cast(Any, model.module).generation_config.eos_token_id
     real = torch.ones_like(added, dtype=torch.bool)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -22,14 +22,12 @@ from torch.nn.modules.conv import _ConvNd as Convolution
 
 from unweave.errors import InputError, UnweaveError
 from unweave.models import dataflow
+from unweave.models.body import Body
 from unweave.models.capture import capture, run
 from unweave.models.points import blocks_of, find_point
 from unweave.models.quiet import load_forward_mode
 from unweave.models.tokens import Tokens, padded_left
 from unweave.site import Site
-
-if TYPE_CHECKING:
-    from unweave.models.model import Model
 
 Function = Callable[[Tensor, Any], Tensor]
 TOLERANCES: Mapping[torch.dtype, float] = MappingProxyType(
@@ -129,7 +127,7 @@ class Section:
 
 
 def section(
-    model: Model, site_in: str | Sequence[str], site_out: str | Sequence[str], *, positions: str = "all"
+    model: Body, site_in: str | Sequence[str], site_out: str | Sequence[str], *, positions: str = "all"
 ) -> Section:
     """The model between two node layers.
 
@@ -170,7 +168,7 @@ def section(
     )
 
 
-def last_site(model: Model) -> Site:
+def last_site(model: Body) -> Site:
     """Where a transformer's output is: the logits if they predict the next token, else its last hidden state."""
     family = model.family
     if family is None:
@@ -182,7 +180,7 @@ def last_site(model: Model) -> Site:
     return Site(f"blocks.{len(blocks_of(model.module, family)) - 1}.resid_post")
 
 
-def node_layer(model: Model, site: str, end: str) -> tuple[Site, ...] | None:
+def node_layer(model: Body, site: str, end: str) -> tuple[Site, ...] | None:
     """The smallest node layer that begins with the site and determines `end`: the site alone, or with the stream that
     passes it by; None if there is none.
 
@@ -210,7 +208,7 @@ def _aligned(tokens: Any, positions: str) -> Any:
     return padded_left(tokens) if positions == "last" and isinstance(tokens, Tokens) else tokens
 
 
-def _sites(model: Model, sites: str | Sequence[str]) -> tuple[Site, ...]:
+def _sites(model: Body, sites: str | Sequence[str]) -> tuple[Site, ...]:
     names = [sites] if isinstance(sites, str) else list(sites)
     if not names:
         raise InputError("a node layer needs at least one site")
@@ -218,7 +216,7 @@ def _sites(model: Model, sites: str | Sequence[str]) -> tuple[Site, ...]:
 
 
 def _transformer(
-    model: Model, starts: tuple[Site, ...], ends: tuple[Site, ...]
+    model: Body, starts: tuple[Site, ...], ends: tuple[Site, ...]
 ) -> tuple[str, bool, Function, Any, tuple[int, int]]:
     family = model.family
     if family is None:
@@ -251,7 +249,7 @@ def _kind(kinds: set[str]) -> str:
     return beyond.pop() if len(beyond) == 1 else "generic"
 
 
-def _side_by_side(model: Model, tokens: Any, sites: tuple[Site, ...]) -> Tensor:
+def _side_by_side(model: Body, tokens: Any, sites: tuple[Site, ...]) -> Tensor:
     found = capture(model, tokens, sites, device=None)
     first = found[sites[0]].device
     values = [found[site].to(first) for site in sites]  # blocks of one model may lie on several devices
@@ -260,7 +258,7 @@ def _side_by_side(model: Model, tokens: Any, sites: tuple[Site, ...]) -> Tensor:
     )
 
 
-def _attention_context(model: Model, tokens: Any, layers: list[int]) -> dataflow.Context:
+def _attention_context(model: Body, tokens: Any, layers: list[int]) -> dataflow.Context:
     """What the attention modules of these blocks are called with besides hidden states."""
     if not layers or model.family is None:
         return {}
@@ -280,7 +278,7 @@ def _attention_context(model: Model, tokens: Any, layers: list[int]) -> dataflow
 
 
 def _plain(
-    model: Model, starts: tuple[Site, ...], ends: tuple[Site, ...]
+    model: Body, starts: tuple[Site, ...], ends: tuple[Site, ...]
 ) -> tuple[str, bool, Function, Any, tuple[int, int]]:
     if len(starts) != 1 or len(ends) != 1:
         raise InputError("a section of a plain module goes from one module to one other: give one site each")
@@ -319,7 +317,7 @@ def modules_between(module: nn.Module, start: Site, end: Site) -> list[nn.Module
     return [part for _, part in list(parent.named_children())[begin:stop]]
 
 
-def _width_along(model: Model, start: Site, chain: list[nn.Module]) -> int:
+def _width_along(model: Body, start: Site, chain: list[nn.Module]) -> int:
     """Width at the start, from the first matrix that reads it or from its own weights."""
     for part in chain:
         if isinstance(part, nn.Linear | Convolution):
@@ -329,7 +327,7 @@ def _width_along(model: Model, start: Site, chain: list[nn.Module]) -> int:
     return model.width(start)
 
 
-def _width_at_end(model: Model, end: Site, chain: list[nn.Module]) -> int:
+def _width_at_end(model: Body, end: Site, chain: list[nn.Module]) -> int:
     """Width at the end, from the last matrix of the chain or the end's own weights."""
     for part in reversed(chain):
         if isinstance(part, nn.Linear | Convolution):
