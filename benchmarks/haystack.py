@@ -22,8 +22,8 @@ from pathlib import Path
 from unweave.activations.haystack import HaystackInputs
 from unweave.activations.haystack.conllu import read_conllu
 from unweave.log import SILENT
-from unweave.study.haystack import run_haystack
-from unweave.study.haystack_config import HaystackConfig
+from unweave.study.haystack.config import HaystackConfig
+from unweave.study.haystack.run import run_haystack
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 PUD = ("de", "en", "es", "fr", "pt")

@@ -205,8 +205,8 @@ def linear() -> list[dict]:
 
 def table() -> dict:
     """Months, regimes, norm against decay, shares better than alone, slopes; one corpus, three seeds on documents drawn again."""
-    from unweave.study.superposition import text_lab
-    from unweave.study.superposition_config import TextLabConfig
+    from unweave.study.superposition.config import TextLabConfig
+    from unweave.study.superposition.lab import text_lab
 
     config = TextLabConfig(
         vocab=2000,

@@ -45,7 +45,7 @@ COMMANDS = (
 )
 CONFIGS = (
     ("unweave.study.config", "StudyConfig", "`unweave study config.toml`"),
-    ("unweave.study.haystack_config", "HaystackConfig", "`unweave probe haystack`"),
+    ("unweave.study.haystack.config", "HaystackConfig", "`unweave probe haystack`"),
     ("unweave.activations.haystack.inputs", "HaystackInputs", "key `inputs` of `HaystackConfig`"),
     ("unweave.probing.config", "ProbeConfig", "keyword arguments of `uw.probing.sweep` and `sweep_many`"),
     ("unweave.probing.evidence", "EvidenceConfig", "`options` of `uw.probing.evidence`"),
@@ -59,8 +59,8 @@ CONFIGS = (
     ("unweave.superposition.config", "BagsConfig", "keyword arguments of `uw.superposition.bags`"),
     ("unweave.superposition.config", "TrainConfig", "keyword arguments of `uw.superposition.train`"),
     ("unweave.superposition.config", "SmallConfig", "keyword arguments of `uw.superposition.train_small`"),
-    ("unweave.study.superposition_config", "TextLabConfig", "options of `unweave superpose text`"),
-    ("unweave.study.superposition_worlds", "WorldLabConfig", "options of `unweave superpose synthetic`"),
+    ("unweave.study.superposition.config", "TextLabConfig", "options of `unweave superpose text`"),
+    ("unweave.study.superposition.worlds", "WorldLabConfig", "options of `unweave superpose synthetic`"),
     ("unweave.activations.collect", "CollectOptions", "keyword arguments of `uw.collect`"),
 )
 ERRORS = (

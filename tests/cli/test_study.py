@@ -5,7 +5,7 @@ import json
 import pytest
 
 from unweave.report.record import read_run
-from unweave.study.steps import STEPS
+from unweave.study.steps.order import STEPS
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_the_same_command_again_computes_nothing_and_force_computes_all(unweave,
 
 
 def test_ctrl_c_keeps_what_is_finished(unweave, inputs, tmp_path, monkeypatch):
-    from unweave.study import step_ablate
+    from unweave.study.steps import ablate as step_ablate
 
     def pressed(*_, **__):
         raise KeyboardInterrupt

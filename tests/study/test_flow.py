@@ -13,7 +13,7 @@ from unweave.errors import InputError, Interrupted, StoreError
 from unweave.report.record import read_record, read_run
 from unweave.study import StudyConfig, flow, run_study
 from unweave.study.config import AblationConfig
-from unweave.study.steps import STEPS, Step
+from unweave.study.steps.order import STEPS, Step
 from unweave.study.work import Found
 
 NAMES = [step.name for step in STEPS]

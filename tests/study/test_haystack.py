@@ -11,8 +11,8 @@ from listeners import Recorder
 from unweave.artifact import load
 from unweave.errors import InputError, Interrupted
 from unweave.report.record import read_record, read_run
-from unweave.study.haystack import COMPARISON, plan_haystack, run_haystack
-from unweave.study.haystack_config import HaystackConfig
+from unweave.study.haystack.config import HaystackConfig
+from unweave.study.haystack.run import COMPARISON, plan_haystack, run_haystack
 
 SMALL = {"ks": (1, 2), "shuffles": 1, "bootstrap": 200, "sites": ("blocks.*.resid_post",)}
 
@@ -130,7 +130,7 @@ def test_the_plan_says_what_it_would_cost(haystack):
 
 
 def test_an_interruption_keeps_what_is_finished(haystack, tmp_path, monkeypatch):
-    from unweave.study import haystack as module
+    from unweave.study.haystack import run as module
 
     real = module._probed
 

@@ -10,7 +10,7 @@ from unweave.activations.collect import resolve_sites
 from unweave.log import SILENT
 from unweave.report.charts import specification
 from unweave.study.config import StudyConfig
-from unweave.study.step_partition import part_space
+from unweave.study.steps.partition import part_space
 from unweave.study.texts import study_text
 from unweave.study.work import NotPossible, Work
 

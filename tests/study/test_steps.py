@@ -12,8 +12,8 @@ from unweave.errors import InputError, StoreError, UnknownName
 from unweave.report.record import Figure
 from unweave.study import StudyConfig, flow, run_study
 from unweave.study.config import AblationConfig
-from unweave.study.step_bases import BASES
-from unweave.study.steps import STEPS
+from unweave.study.steps.bases import BASES
+from unweave.study.steps.order import STEPS
 from unweave.study.work import Work
 
 

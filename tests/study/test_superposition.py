@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unweave.study.superposition_handover import absorbed, method_scores, recovery
+from unweave.study.superposition.handover import absorbed, method_scores, recovery
 from unweave.superposition.bags import bags
 from unweave.superposition.handover import as_world
 from unweave.superposition.linear import closed_form

@@ -87,8 +87,8 @@ def haystack(
     from unweave.cli.numbers import numbers, without_nan
     from unweave.cli.progress import listener
     from unweave.config import config_from
-    from unweave.study.haystack import plan_haystack, run_haystack
-    from unweave.study.haystack_config import HaystackConfig
+    from unweave.study.haystack.config import HaystackConfig
+    from unweave.study.haystack.run import plan_haystack, run_haystack
 
     inputs = {
         "conllu": conllu, "text": text, "compound": compound, "latex": latex, "facts": facts,

@@ -68,9 +68,9 @@ def text(
     from unweave.cli.numbers import without_nan
     from unweave.cli.progress import listener
     from unweave.config import config_from
-    from unweave.study.superposition import plan_text, text_lab
-    from unweave.study.superposition_config import TextLabConfig
-    from unweave.study.superposition_run import lab_directory, write_text_lab
+    from unweave.study.superposition.config import TextLabConfig
+    from unweave.study.superposition.lab import plan_text, text_lab
+    from unweave.study.superposition.run import lab_directory, write_text_lab
 
     given = {
         "vocab": vocab, "window": window, "widths": whole_numbers("--width", width), "decays": reals("--decay", decay),
@@ -129,8 +129,8 @@ def synthetic(
     from unweave.cli.numbers import without_nan
     from unweave.cli.progress import listener
     from unweave.config import config_from
-    from unweave.study.superposition_run import lab_directory, write_table, write_world_lab
-    from unweave.study.superposition_worlds import WorldLabConfig, plan_world, world_lab
+    from unweave.study.superposition.run import lab_directory, write_table, write_world_lab
+    from unweave.study.superposition.worlds import WorldLabConfig, plan_world, world_lab
 
     given = {
         "world": world, "widths": whole_numbers("--width", width), "decays": reals("--decay", decay),

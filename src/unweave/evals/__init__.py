@@ -4,8 +4,8 @@ from unweave.evals.ablation import Ablation as Ablation
 from unweave.evals.ablation import ablate as ablate
 from unweave.evals.ablation import unit_means as unit_means
 from unweave.evals.averages import mean_estimate as mean_estimate
-from unweave.evals.behaviour import BehaviourRecovered as BehaviourRecovered
-from unweave.evals.behaviour import behaviour_recovered as behaviour_recovered
+from unweave.evals.recovered import BehaviourRecovered as BehaviourRecovered
+from unweave.evals.recovered import behaviour_recovered as behaviour_recovered
 from unweave.evals.behaviours import Behaviour as Behaviour
 from unweave.evals.behaviours import answered as answered
 from unweave.evals.behaviours import continuation as continuation

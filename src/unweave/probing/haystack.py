@@ -1,7 +1,7 @@
 """The haystack on one model: build the collections that the inputs allow, collect their rows, probe every feature.
 
 `build_all` and `names` make and name the collections, `run` does it all; over several models, with a report:
-`unweave probe haystack`, or `unweave.study.haystack.run_haystack`.
+`unweave probe haystack`, or `unweave.study.haystack.run.run_haystack`.
 """
 
 from __future__ import annotations

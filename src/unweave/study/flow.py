@@ -31,7 +31,7 @@ from unweave.probing.ranking import SELECTORS
 from unweave.report.page import REPORT, write_report
 from unweave.report.record import RUN, ModelEntry, Record, Run, read_record, write_record, write_run
 from unweave.study.config import StudyConfig
-from unweave.study.steps import STEPS, Step
+from unweave.study.steps.order import STEPS, Step
 from unweave.study.texts import StudyText, study_text
 from unweave.study.work import STORE, Found, NotPossible, Work, need_tokens
 

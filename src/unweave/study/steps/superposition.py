@@ -1,4 +1,4 @@
-"""Step 9: how the words of the studied text share space in small models trained on it alone, what decay changes, and
+"""How the words of the studied text share space in small models trained on it alone, what decay changes, and
 whether the model's own token embeddings lay the same words out alike.
 
 A small run on a part of the text: a look, not a measurement.
@@ -12,9 +12,9 @@ import numpy as np
 
 from unweave.errors import DataError, InputError
 from unweave.report.record import Table
-from unweave.study.superposition import TextLab, plan_text, text_lab
-from unweave.study.superposition_config import TextLabConfig
-from unweave.study.superposition_record import text_found
+from unweave.study.superposition.config import TextLabConfig
+from unweave.study.superposition.lab import TextLab, plan_text, text_lab
+from unweave.study.superposition.record import text_found
 from unweave.study.work import Found, NotPossible, Work
 from unweave.superposition.handover import compare_geometry
 

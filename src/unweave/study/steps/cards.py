@@ -1,4 +1,4 @@
-"""Step 5: a card for the neurons that tell a feature best: what their weights say, when they fire, what the label
+"""A card for the neurons that tell a feature best: what their weights say, when they fire, what the label
 misses.
 """
 

@@ -1,4 +1,4 @@
-"""Step 1: the activations of the model on the text, in a store that a second run finds again."""
+"""The activations of the model on the text, in a store that a second run finds again."""
 
 from __future__ import annotations
 

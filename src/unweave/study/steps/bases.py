@@ -1,4 +1,4 @@
-"""Step 4: is the neuron basis special? The same probes on neurons, principal components and a random rotation of one
+"""Is the neuron basis special? The same probes on neurons, principal components and a random rotation of one
 site.
 """
 
@@ -19,7 +19,7 @@ from unweave.probing.result import ProbeTable
 from unweave.probing.summary import mean_f1, mean_f1_difference
 from unweave.probing.sweep_many import sweep_many
 from unweave.report.record import Figure, Table
-from unweave.study.step_probe import probe_options
+from unweave.study.steps.probe import probe_options
 from unweave.study.words import with_interval
 from unweave.study.work import Found, NotPossible, Work
 from unweave.tensors.estimate import Estimate

@@ -1,4 +1,4 @@
-"""Step 6: into which subspaces the residual stream of the middle layer falls, what they share before and after blocks
+"""Into which subspaces the residual stream of the middle layer falls, what they share before and after blocks
 were joined, what they tell, and what the inputs have in common that look alike in them.
 
 A small fit on a part of the text: a look, not a measurement. Its distance stands beside that of a random rotation cut

@@ -7,18 +7,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from unweave.study.step_ablate import ablate_units
-from unweave.study.step_bases import compare_bases
-from unweave.study.step_cards import write_cards
-from unweave.study.step_collect import collect_rows
-from unweave.study.step_controls import weigh_controls
-from unweave.study.step_directions import read_and_write
-from unweave.study.step_evidence import weigh_evidence
-from unweave.study.step_interaction import interaction_graph
-from unweave.study.step_labels import describe_labels
-from unweave.study.step_partition import part_space
-from unweave.study.step_probe import probe_sites
-from unweave.study.step_superposition import share_space
+from unweave.study.steps.ablate import ablate_units
+from unweave.study.steps.bases import compare_bases
+from unweave.study.steps.cards import write_cards
+from unweave.study.steps.collect import collect_rows
+from unweave.study.steps.controls import weigh_controls
+from unweave.study.steps.directions import read_and_write
+from unweave.study.steps.evidence import weigh_evidence
+from unweave.study.steps.interaction import interaction_graph
+from unweave.study.steps.labels import describe_labels
+from unweave.study.steps.partition import part_space
+from unweave.study.steps.probe import probe_sites
+from unweave.study.steps.superposition import share_space
 from unweave.study.work import Found, Work
 
 

@@ -1,4 +1,4 @@
-"""The last step: an evidence card for one representation that the study found: the block of the partition that moves
+"""An evidence card for one representation that the study found: the block of the partition that moves
 the model from one of its surest next words to another.
 
 The pair of words is what the text gives: the two next tokens that the model gets right most often. Inputs that decide

@@ -1,4 +1,4 @@
-"""Step 8: the local interaction basis of a language model's last MLP, against principal components: how many directions
+"""The local interaction basis of a language model's last MLP, against principal components: how many directions
 each needs, and the graph between them.
 """
 

@@ -13,9 +13,9 @@ from unweave.config import Config, config_json
 from unweave.report.page import REPORT, write_report
 from unweave.report.record import ModelEntry, Run, write_record, write_run, write_whole
 from unweave.study.flow import run_directory, versions
-from unweave.study.superposition import TextLab
-from unweave.study.superposition_record import text_found
-from unweave.study.superposition_worlds import WorldLab, world_found
+from unweave.study.superposition.lab import TextLab
+from unweave.study.superposition.record import text_found
+from unweave.study.superposition.worlds import WorldLab, world_found
 from unweave.study.work import Found
 
 STEP = "superposition"

@@ -1,4 +1,4 @@
-"""Step 2: which features the rows are labelled with, how often, and which cannot be probed."""
+"""Which features the rows are labelled with, how often, and which cannot be probed."""
 
 from __future__ import annotations
 

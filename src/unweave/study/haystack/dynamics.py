@@ -11,7 +11,7 @@ from unweave.probing.best_site import BestSite, Kind, best_sites, change, kind_o
 from unweave.probing.depth import relative_depth
 from unweave.probing.result import ProbeTable
 from unweave.report.record import Figure, Table, Value
-from unweave.study.haystack_config import HaystackConfig
+from unweave.study.haystack.config import HaystackConfig
 from unweave.study.words import with_interval
 from unweave.study.work import Found
 from unweave.tensors.estimate import Estimate

@@ -1,4 +1,4 @@
-"""Step 4: what stands for and against the scores: the best single neuron chosen honestly, and what random units, labels
+"""What stands for and against the scores: the best single neuron chosen honestly, and what random units, labels
 without meaning and the token alone would have scored.
 """
 

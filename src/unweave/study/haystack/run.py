@@ -32,9 +32,9 @@ from unweave.probing.sweep_many import sweep_many
 from unweave.report.page import REPORT, write_report
 from unweave.report.record import ModelEntry, Record, Run, read_record, write_record, write_run
 from unweave.study.flow import describe, distinct, run_directory, slug, versions
-from unweave.study.haystack_config import HaystackConfig
-from unweave.study.haystack_dynamics import Sized, compared
-from unweave.study.haystack_record import Probed, collection_found
+from unweave.study.haystack.config import HaystackConfig
+from unweave.study.haystack.dynamics import Sized, compared
+from unweave.study.haystack.record import Probed, collection_found
 from unweave.study.work import Found
 
 VERSION = 1
@@ -112,7 +112,7 @@ def run_haystack(
     folder = run_directory(out, config, "haystack")
     models = [_reading(source) for source in config.models]
     run = Run(
-        command=command or "unweave.study.haystack.run_haystack(...)",
+        command=command or "unweave.study.haystack.run.run_haystack(...)",
         config=config_json(config),
         versions=versions(),
         planned=wanted,

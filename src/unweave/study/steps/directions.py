@@ -1,4 +1,4 @@
-"""Step 8: is what reads a feature what writes it? The best linear read-out of features of the text at the residual
+"""Is what reads a feature what writes it? The best linear read-out of features of the text at the residual
 stream, the direction between their class means, the angle of the two, and whether the direction spells words.
 
 On the residual stream that the step before has collected; read-out and direction come from some documents, the angle
@@ -23,7 +23,7 @@ from unweave.evals.reading_writing import ReadWrite, read_write_angle
 from unweave.evals.unembedding import Unembedding, unembedding
 from unweave.features.direction import Direction
 from unweave.report.record import Figure, Table, Value
-from unweave.study.step_partition import STORE
+from unweave.study.steps.partition import STORE
 from unweave.study.words import number, with_interval
 from unweave.study.work import Found, NotPossible, Work
 from unweave.tensors.estimate import Estimate

@@ -1,4 +1,4 @@
-"""Step 5: what happens to the output when the units that carry a feature are set to their mean, against as many random
+"""What happens to the output when the units that carry a feature are set to their mean, against as many random
 units.
 """
 
@@ -12,7 +12,7 @@ from unweave.evals.ablation import Ablation, ablate, unit_means
 from unweave.evals.effects import LOSS, Effects, PlainRun, effects_of, plain_run
 from unweave.probing.result import ProbeTable
 from unweave.report.record import Figure, Table, Value
-from unweave.study.step_bases import BASES, training_rows
+from unweave.study.steps.bases import BASES, training_rows
 from unweave.study.words import with_interval
 from unweave.study.work import Found, NotPossible, Work
 

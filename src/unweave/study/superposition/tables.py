@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from unweave.report.record import Table, Value
 
 if TYPE_CHECKING:
-    from unweave.study.superposition import TextLab
+    from unweave.study.superposition.lab import TextLab
 
 
 def model_table(lab: TextLab) -> Table:

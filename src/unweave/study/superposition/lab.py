@@ -12,7 +12,7 @@ import numpy as np
 
 from unweave.errors import DataError
 from unweave.log import SILENT, Progress
-from unweave.study.superposition_config import TextLabConfig
+from unweave.study.superposition.config import TextLabConfig
 from unweave.superposition.autoencoder import Autoencoder
 from unweave.superposition.bags import Bags, bags
 from unweave.superposition.clusters import clusters, topics

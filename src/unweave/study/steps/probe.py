@@ -1,4 +1,4 @@
-"""Step 3: sparse probes of every feature at every site."""
+"""Sparse probes of every feature at every site."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from unweave.probing.depth import DepthContrast, depth_contrast, relative_depth
 from unweave.probing.result import ProbeTable
 from unweave.probing.summary import mean_f1
 from unweave.report.record import Figure, Table, Value
-from unweave.study.haystack_config import HaystackConfig
+from unweave.study.haystack.config import HaystackConfig
 from unweave.study.words import number, with_interval
 from unweave.study.work import Found
 from unweave.tensors.estimate import Estimate

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unweave.report.record import Figure
-from unweave.study.superposition_tables import cluster_table, model_table, ring_table, slope_table
+from unweave.study.superposition.tables import cluster_table, model_table, ring_table, slope_table
 from unweave.study.work import Found
 from unweave.superposition.clusters import word_clusters
 from unweave.superposition.ring import Ring
@@ -15,7 +15,7 @@ from unweave.superposition.structure import MARKS
 from unweave.superposition.waterfall import explain
 
 if TYPE_CHECKING:
-    from unweave.study.superposition import Scored, TextLab
+    from unweave.study.superposition.lab import Scored, TextLab
 
 CLUSTERS, MAPPED, NAMED = 12, 1200, 40
 EXPLAINED = 5

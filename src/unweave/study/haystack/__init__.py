@@ -1,0 +1,1 @@
+"""The haystack as a run: ready-made features of a text probed on models, and its report."""

@@ -1,0 +1,1 @@
+"""The superposition lab as a run: models on a text or on known worlds, their tables and report."""
