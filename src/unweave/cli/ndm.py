@@ -65,6 +65,7 @@ def fit(
     from unweave.activations.store import open_store
     from unweave.artifact import save
     from unweave.cli.numbers import without_nan
+    from unweave.cli.plans import partition_cost, tell
     from unweave.cli.progress import listener
     from unweave.errors import InputError
     from unweave.ndm.config import threshold_of
@@ -84,7 +85,7 @@ def fit(
     told = plan(settled(preset, options), *column.shape)
     progress = listener(quiet=quiet)
     if dry_run:
-        typer.echo(jsonlib.dumps(told) if json else _plan_line(told))
+        tell(told, _plan_line(told), partition_cost(column, options, preset=preset), as_json=json)
         return
     progress.note(_plan_line(told))
     start = time.perf_counter()

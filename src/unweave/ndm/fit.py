@@ -188,6 +188,18 @@ def fit_rows(
     return _result(job, rows, done, tried)
 
 
+def planned_steps(config: NDMConfig, start: str) -> int:
+    """Steps of a fit from this start, if it does not end early.
+
+    Args:
+        config: Every option.
+        start: Name of the start.
+    """
+    if config.steps is not None:
+        return config.steps
+    return GROUPS_STEPS if start == "ica groups" else STEPS
+
+
 def plan(config: NDMConfig, rows: int, width: int) -> dict[str, Any]:
     """What a fit will hold and roughly cost, before it starts.
 
