@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json as jsonlib
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unweave.cli.options import Debug, DryRun, Json, Out, Quiet
+from unweave.cli.options import Debug, DryRun, Json, OutPlace, Quiet
 
 if TYPE_CHECKING:
     from unweave.ndm.result import NDMResult
@@ -54,7 +53,7 @@ def fit(
     method: Annotated[str | None, typer.Option("--method", help="merge or split.")] = None,
     metric: Annotated[str | None, typer.Option("--metric", help="euclidean or cosine.")] = None,
     memory: Annotated[str | None, typer.Option("--memory", help="What it may hold, such as 2GB.")] = None,
-    out: Out = None,
+    out: OutPlace = None,
     seed: Annotated[int, typer.Option("--seed", help="Of every random choice.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -166,7 +165,7 @@ def _plan_line(told: dict[str, Any]) -> str:
     )
 
 
-def _facts(result: NDMResult, out: Path | None, *, site: str, seconds: float) -> dict[str, Any]:
+def _facts(result: NDMResult, out: Any, *, site: str, seconds: float) -> dict[str, Any]:
     return {
         "out": None if out is None else str(out),
         "site": site,

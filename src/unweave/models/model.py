@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from unweave.errors import InputError
 from unweave.models import capture as capturing
 from unweave.models import edits as editing
-from unweave.models import fingerprints, generation, points
+from unweave.models import fingerprints, generation, offloaded, points
 from unweave.models import tokens as tokenizing
 from unweave.models.families import Family
 from unweave.site import Site
@@ -129,9 +129,8 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the first weight lies."""
-        weight = next(self.module.parameters(), None)
-        return torch.device("cpu") if weight is None else weight.device
+        """Where the first weight lies, or where it is brought for a pass if it is offloaded."""
+        return offloaded.input_device(self.module)
 
     @property
     def dtype(self) -> torch.dtype:
