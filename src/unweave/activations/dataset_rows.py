@@ -27,7 +27,11 @@ class DatasetColumn:
     dataset: Any
     name: str
     shape: tuple[int, ...]
-    dtype: np.dtype[Any] = np.dtype(np.float32)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As which its values are read."""
+        return np.dtype(np.float32)
 
     def __getitem__(self, index: slice) -> np.ndarray:
         """Rows from start to stop."""
