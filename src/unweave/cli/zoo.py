@@ -89,6 +89,8 @@ def train(
     full = ALIASES.get(name, name)
     if full not in RECIPES and full not in MODULE_RECIPES:
         raise unknown_name("zoo model", name, [*ALIASES, *RECIPES, *MODULE_RECIPES])
+    if out.is_file():
+        raise InputError(f"{out} is a file: give a directory for the model")
     if out.exists() and any(out.iterdir()) and not (out / STATE).exists():
         raise InputError(f"{out} is not empty and holds no unfinished training: choose another directory")
     if dry_run:

@@ -21,6 +21,8 @@ import numpy as np
 
 from unweave.artifact import save
 
+Amount = float | int
+"""Of a kind of work."""
 LONG = 3.0
 """Seconds of a first rehearsal from which it is not repeated."""
 
@@ -61,7 +63,7 @@ class Rehearsal:
 
     run: Callable[[], Sequence[Any]]
     """Does it and gives what the command would save: results, or numbers of bytes."""
-    work: Sequence[float]
+    work: Sequence[Amount]
     """How much of each kind of work it is."""
 
 
@@ -77,7 +79,7 @@ class Rehearsed:
     once: float
     """Seconds of the very first one beyond its repetition: imports and other things that are done once."""
 
-    def cost(self, full: Sequence[float], *, rows: int, grows: float | None = None) -> Cost:
+    def cost(self, full: Sequence[Amount], *, rows: int, grows: Amount | None = None) -> Cost:
         """The cost of the full work: `seconds = c_0 + sum_i c_i work_i` with `c >= 0`, solved for the rehearsals.
 
         Args:
@@ -127,7 +129,7 @@ def rehearse(rehearsals: Sequence[Rehearsal]) -> Rehearsed:
     )
 
 
-def at_full(work: Sequence[Sequence[float]], found: Sequence[float], full: Sequence[float]) -> float:
+def at_full(work: Sequence[Sequence[Amount]], found: Sequence[Amount], full: Sequence[Amount]) -> float:
     """What was found at several amounts of work, carried on to the full one: a constant and one number a kind of work,
     none of them negative.
 

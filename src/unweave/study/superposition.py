@@ -188,6 +188,7 @@ def plan_text(texts: Any, config: TextLabConfig) -> dict[str, Any]:
     flops = 6.0 * config.batch * config.vocab * sum(config.widths) * len(config.decays) * len(config.seeds)
     return {
         "characters": size, "units": units, "windows": windows, "epochs": epochs, "steps": steps,
+        "models": len(config.widths) * len(config.decays) * len(config.seeds),
         "bytes": 12 * size // 10 + 4 * config.vocab**2 + 12 * config.vocab * sum(config.widths) * len(config.decays),
         "seconds": round(size / 8e6 + steps * flops / 4e10 + (config.vocab / 1000) ** 3 * 0.5 + 2, 1),
     }  # fmt: skip
