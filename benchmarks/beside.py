@@ -3,8 +3,8 @@
     python benchmarks/beside.py                     # all of PEERS, each in a fresh environment (needs a package index)
     python benchmarks/beside.py nnsight --keep DIR  # one, and leave the environment there
 
-In every environment: torch of constraints.txt, the peer, unweave from this checkout; then `unweave doctor`, a capture that equals a hook written by hand, a store, and
-the import of the peer before and after ours. One JSON line each: what was installed, how large it is, whether it works.
+In every environment: torch of constraints.txt, the peer, unweave from this checkout; then `unweave doctor`, and `beside_smoke.py` with the peer imported before and after
+ours. One JSON line each: what was installed, how large it is, whether it works. Nothing is compiled beforehand, which takes longer than the downloads.
 """
 
 from __future__ import annotations
@@ -20,29 +20,8 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PEERS = {"transformer-lens": "transformer_lens", "nnsight": "nnsight", "sae-lens": "sae_lens"}
-"""Package -> what is imported."""
-SMOKE = """
-import importlib, json, sys, tempfile
-order, peer = sys.argv[1:]
-if order == "before":
-    importlib.import_module(peer)
-import torch, transformers, unweave as uw
-config = transformers.GPT2Config(vocab_size=97, n_positions=64, n_embd=32, n_layer=2, n_head=4)
-module = transformers.GPT2LMHeadModel(config).eval()
-model, ids = uw.load_model(module), torch.randint(0, 97, (2, 9))
-seen = []
-handle = module.transformer.h[0].register_forward_hook(lambda _m, _a, out: seen.append(out[0] if isinstance(out, tuple) else out))
-with torch.no_grad():
-    module(ids)
-handle.remove()
-assert torch.equal(model.capture(ids, "blocks.0.hook_resid_post")["blocks.0.hook_resid_post"], seen[0])
-store = uw.collect(model, ids.tolist(), "blocks.*.resid_post", tempfile.mkdtemp() + "/store")
-assert len(store) == 18
-if order == "after":
-    importlib.import_module(peer)
-print(json.dumps({"torch": torch.__version__, "transformers": transformers.__version__}))
-"""
+PEERS = ("transformer-lens", "nnsight", "sae-lens")
+SMOKE = Path(__file__).with_name("beside_smoke.py")
 
 
 def main() -> None:
@@ -65,11 +44,11 @@ def beside(peer: str, folder: Path) -> dict[str, object]:
     torch = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
     found: dict[str, object] = {"peer": peer, "torch": torch}
     for step, command in {
-        "install peer": [python, "-m", "pip", "install", "-q", torch, peer],
-        "install unweave": [python, "-m", "pip", "install", "-q", torch, str(ROOT)],
+        "install peer": [python, "-m", "pip", "install", "-q", "--no-compile", torch, peer],
+        "install unweave": [python, "-m", "pip", "install", "-q", "--no-compile", torch, str(ROOT)],
         "doctor": [python, "-m", "unweave", "doctor", "--json"],
-        "peer first": [python, "-c", SMOKE, "before", PEERS[peer]],
-        "unweave first": [python, "-c", SMOKE, "after", PEERS[peer]],
+        "peer first": [python, str(SMOKE), "before", peer],
+        "unweave first": [python, str(SMOKE), "after", peer],
     }.items():
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -78,6 +57,8 @@ def beside(peer: str, folder: Path) -> dict[str, object]:
         if step == "doctor":
             facts = json.loads(done.stdout)
             found |= {"beside": facts["beside"][peer], "versions": facts["versions"], "problems": facts["problems"]}
+        if step == "unweave first":
+            found |= {"checked": json.loads(done.stdout.splitlines()[-1])["checked"]}
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.suffix != ".pyc")
     return {**found, "works": True, "megabytes": round(size / 1e6), "seconds": round(time.perf_counter() - start)}
 

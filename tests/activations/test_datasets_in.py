@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import sys
 
+import numpy as np
 import pytest
+import torch
 
 import unweave as uw
 from stores import TEXTS, collected, listing
+from unweave.activations.dataset_rows import dataset_rows
 from unweave.activations.datasets_in import DatasetTexts, hub_texts, named_texts
 from unweave.errors import InputError, MissingPackage, UnknownName
 
@@ -136,3 +139,40 @@ def test_the_package_itself(tmp_path):
     with pytest.raises(InputError, match="is a dictionary of train"):
         DatasetTexts(dataset=datasets.DatasetDict(train=whole))
     assert len(uw.collect(uw.load_model("zoo:docs"), whole, "embed", tmp_path / "s"))
+
+
+class Cached(InMemory):
+    """What SAELens caches: a row a window, given as lists, several rows as one dictionary of columns."""
+
+    def __getitem__(self, index):
+        if isinstance(index, int):
+            return self.rows[index]
+        return {name: [row[name] for row in self.rows[index]] for name in self.column_names}
+
+
+def test_a_cache_of_activations_there_and_back_is_the_store(tmp_path):
+    store = collected(tmp_path / "s", TEXTS[:4], ["blocks.0.resid_post", "blocks.1.mlp_act"], dtype="float32")
+    rows = [{name: np.asarray(value).tolist() for name, value in row.items()} for row in dataset_rows(store)]
+    names = ["token_ids", "blocks.0.hook_resid_post", "blocks.1.mlp.hook_post"]
+    assert list(rows[0]) == names
+    lengths = np.bincount(store.rows["sequence"])
+    whole = np.isin(store.rows["sequence"], np.flatnonzero(lengths == lengths.max()))
+    again = uw.import_rows(Cached(rows, names), tmp_path / "again", dtype="float32")
+    assert again.sites == store.sites
+    for site in store.sites:
+        assert torch.equal(again[site][:], store[site][:][torch.from_numpy(whole)])
+    assert again.rows["token_id"].tolist() == store.rows["token_id"][whole].tolist()
+    assert len(again.groups) == len(rows)
+
+
+def test_caches_that_are_none_are_refused(tmp_path):
+    with pytest.raises(InputError, match="none holds activations, collect them from its texts"):
+        uw.import_rows(Cached(ROWS[:3], ["text", "url"]), tmp_path / "s")
+    with pytest.raises(InputError, match="has no rows"):
+        uw.import_rows(Cached([], ["a"]), tmp_path / "s")
+    ragged = [{"a": [[1.0, 2.0]]}, {"a": [[1.0]]}]
+    with pytest.raises(InputError, match="is no table of numbers of one shape"):
+        uw.import_rows(Cached(ragged, ["a"]), tmp_path / "s", sites=["a"])
+    store = collected(tmp_path / "t", TEXTS[:2])
+    with pytest.raises(InputError, match="no window of the store has 9999 rows"):
+        next(dataset_rows(store, length=9999))

@@ -46,6 +46,7 @@ def test_a_direction_a_layer_with_its_scores(unweave, inputs, pairs, tmp_path):
     planned = unweave("directions", "-m", inputs / "llama", pairs, "--layers", "0..1", "--dry-run", "--json")
     assert planned.document["sites"] == ["blocks.0.resid_post", "blocks.1.resid_post"]
     assert planned.document["texts"] == 24
+    assert min(planned.document[name] for name in ("rows", "seconds", "disk_bytes")) > 0
 
 
 WRONG = {

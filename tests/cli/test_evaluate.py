@@ -72,6 +72,14 @@ def test_wrong_input_is_told_in_one_line(unweave, words, message):
     assert message in done.message
 
 
+def test_the_plan_of_a_comparison_says_pairs_and_writes_nothing(unweave, task, tmp_path):
+    words = ("compare", "random", "--model", task / "model", "--pairs", task / "pairs.jsonl", "--site", SITE)
+    plan = unweave(*words, "--dry-run", "--json", "--out", tmp_path / "contest").document
+    assert (plan["decompositions"], plan["pairs"], plan["rows"]) == (["random"], 40, 40)
+    assert min(plan["seconds"], plan["disk_bytes"]) > 0
+    assert not (tmp_path / "contest").exists()
+
+
 def test_planted_rates_are_one_document(unweave, tmp_path):
     words = ("evaluate", "planted", "--seed", "3", "--repeats", "2", "--test", "mean ablation", "--calibration", "0")
     done = unweave(*words, "--json", "--out", tmp_path)
@@ -80,3 +88,6 @@ def test_planted_rates_are_one_document(unweave, tmp_path):
     assert set(done.document["tests"]["mean ablation"]) >= {"false_positive_rate", "power", "n"}
     assert json.loads((tmp_path / "planted.json").read_text()) == done.document
     assert "mean ablation" in unweave(*words).out
+    plan = unweave(*words, "--dry-run", "--json").document
+    assert plan["rows"] == 2
+    assert abs(plan["disk_bytes"] - (tmp_path / "planted.json").stat().st_size) < 30  # digits of the time

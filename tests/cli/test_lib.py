@@ -54,11 +54,12 @@ def test_a_fit_is_saved_loaded_and_compared(unweave, tmp_path):
 def test_a_language_model_says_its_plan_first(unweave, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("The for statement iterates over the elements of a sequence, and then it stops.\n" * 30)
-    done = unweave("lib", "fit", "--model", "zoo:docs", "--text", str(text), "--dry-run", "--json", "--context", "16")
+    few = ("--context", "8", "--windows", "2", "--basis", "pca")
+    done = unweave("lib", "fit", "--model", "zoo:docs-xs", "--text", str(text), "--dry-run", "--json", *few)
     plan = done.document
     assert done.code == 0
-    assert plan["sections"][-1] == "blocks.5.resid_post -> final_norm"
-    assert min(plan["inputs"], plan["bytes"]) > 0
+    assert plan["sections"][-1] == "blocks.3.resid_post -> final_norm"
+    assert min(plan["inputs"], plan["bytes"], plan["seconds"], plan["disk_bytes"]) > 0
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """`unweave report` and `unweave zoo`."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+import unweave as uw
 from report_figures import record, run_of, write_folder
 from unweave.models import zoo
-from unweave.models.zoo import recipe
+from unweave.models.zoo import planning, recipe
 
 
 def test_the_report_is_made_again(unweave, tmp_path):
@@ -53,6 +55,30 @@ def test_training_runs_the_recipe_of_the_name(unweave, tmp_path, monkeypatch, na
     assert done.err == "trained\n"
     quiet = unweave("zoo", "train", name, "--out", tmp_path / "new", "-q")
     assert (quiet.err, quiet.out.startswith(f"{tmp_path / 'new'}: name docs-s, parameters 3")) == ("", True)
+
+
+def test_the_plan_of_a_training_trains_nothing_there(unweave, tmp_path, monkeypatch):
+    plan = unweave("zoo", "train", "digits", "--out", tmp_path / "new", "--dry-run", "--json").document
+    shipped = sum((zoo.folder_of("digits") / name).stat().st_size for name in ("model.safetensors", "zoo.json"))
+    assert (plan["name"], plan["steps"]) == ("digits", 600)
+    assert abs(plan["disk_bytes"] / shipped - 1) < 0.1
+    assert plan["seconds"] > 0
+    assert not (tmp_path / "new").exists()
+    small = replace(recipe.RECIPES["docs-xs"], width=12, depth=1, mlp_width=8, context=16, batch=2, epochs=2)
+    documents = [[2, 3, 4, 5] * 9] * 8
+    monkeypatch.setattr(planning, "prepared", lambda _recipe: ready(documents))
+    monkeypatch.setitem(planning.RECIPES, "docs-xs", small)
+    line = unweave("zoo", "train", "docs-xs", "--out", tmp_path / "new", "--dry-run").out
+    assert line.startswith(f"docs-xs: {recipe.step_count(documents, small, 1)} steps; ")
+    assert not (tmp_path / "new").exists()
+
+
+def ready(documents):
+    """A corpus of a few documents, in the tokens of the bundled tokenizer."""
+    tokenizer = uw.load_model("zoo:docs-xs").tokenizer
+    return recipe.Prepared(
+        documents=(), held_out_documents=(), tokenizer=tokenizer, start=1, training=documents, held_out=documents[:2]
+    )
 
 
 def test_json_is_one_line_for_every_command(unweave):

@@ -58,8 +58,11 @@ def test_a_dry_run_writes_nothing(unweave, text, tmp_path):
     assert done.document["windows"] == 299
     assert done.document["seconds"] > 0
     assert not (tmp_path / "none").exists()
-    world = unweave("superpose", "synthetic", "--dry-run", "--json", "-q")
-    assert world.document["models"] == 11
+    assert min(done.document[name] for name in ("disk_bytes", "rows", "models")) > 0
+    few = ("--width", "2,3", "--steps", "30", "--rows", "100")
+    world = unweave("superpose", "synthetic", *few, "--dry-run", "--json", "-q")
+    assert (world.document["models"], world.document["rows"]) == (2, 100)
+    assert world.document["disk_bytes"] > 10_000  # models and a report
 
 
 def test_a_world_gives_phases(unweave, tmp_path):

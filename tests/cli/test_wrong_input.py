@@ -130,10 +130,28 @@ CASES = {
         "collect -q --model {inputs}/llama --text {inputs}/text.txt --site embed --out {inputs}/text.txt",
         "{inputs}/text.txt exists and is not an activation store: choose another directory",
     ),
+    "collect: workers": (
+        "collect -q --model {inputs}/llama --text {inputs}/text.txt --site embed --workers 0 --out {new}",
+        "workers is 0: at least one thread is needed",
+    ),
+    "collect: protocol": (
+        "collect -q --model {inputs}/llama --text {inputs}/text.txt --site embed --out nowhere://x",
+        "nowhere://x cannot be reached",
+    ),
+    "collect: data set": (
+        "collect -q --model {inputs}/llama --text hub: --site embed --out {new}", "'hub:' names no data set",
+    ),
+    "doctor: device": ("doctor --model {inputs}/llama --device gpu", "unknown device 'gpu'"),
+    "doctor: device alone": ("doctor --device cpu", "--device compares the output of a model there: give --model"),
+    "doctor: dtype": ("doctor --model {inputs}/llama --dtype float8", "unknown dtype 'float8'"),
+    "doctor: directory": ("doctor --model {broken}/no-config", "{broken}/no-config has no config.json"),
     "report: missing run": ("report {new}", "no run at {new}: there is no run.json; give the directory that"),
     "report: a file": ("report {inputs}/text.txt", "no run at {inputs}/text.txt"),
     "report: damaged run": ("report {broken}/run", "run.json is damaged"),
     "zoo: name": ("zoo train dosc --out {new}", "unknown zoo model 'dosc'; nearest: 'docs'"),
+    "zoo: plan of a name": ("zoo train dosc --dry-run --out {new}", "unknown zoo model 'dosc'; nearest: 'docs'"),
+    "zoo: out is a file": ("zoo train docs --out {inputs}/text.txt", "{inputs}/text.txt is a file: give a directory"),
+    "zoo: out is a URL": ("zoo train docs --out memory://x", "memory://x is a URL: this needs a directory"),
     "zoo: out": (
         "zoo train docs --out {inputs}",
         "{inputs} is not empty and holds no unfinished training: choose another directory",

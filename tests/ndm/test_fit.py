@@ -10,10 +10,15 @@ import torch
 
 import samples
 import unweave as uw
+from remote_stores import Killed, Recording, fresh
 from unweave.errors import FingerprintError, InputError, StoreError
+from unweave.log import SILENT
 from unweave.ndm import checkpoints
 from unweave.ndm.config import NDMConfig
+from unweave.ndm.fit import prepared
+from unweave.ndm.presets import settled
 from unweave.ndm.result import Outcome
+from unweave.ndm.rows import open_rows
 from unweave.tensors.linalg import random_orthogonal
 from unweave.tensors.orthogonal import deviation
 from unweave.worlds.exclusive import exclusive_world
@@ -142,6 +147,25 @@ def test_killed_and_taken_up_is_uninterrupted(world, tmp_path, monkeypatch, stop
     assert whole.merge_tree == resumed.merge_tree
     again = uw.ndm.fit(world.rows, checkpoint=tmp_path / "c", **QUICK, **options)
     assert torch.equal(again.featurizer.read, whole.featurizer.read)
+
+
+def test_behind_a_url_a_fit_goes_on_from_the_last_whole_checkpoint(world, tmp_path) -> None:
+    options = {**QUICK, "steps": 32, "pool": 64, "batch": 16, "mi_keys": 100, "mi_queries": 50, "init": "identity"}
+    whole, config = uw.ndm.fit(world.rows, **options), settled(None, options)
+    job = prepared(open_rows(world.rows, config, None), config, SILENT, 0.0)
+    each = 6  # requests of a save: three old files go, three new ones come, the facts last
+    for step, kept_steps in ((each - 1, None), (3 * each - 1, 16)):  # 16: the second of four saves
+        fs = Recording(fail_at=step)
+        fs.broken_write = kept_steps is not None  # half of the facts of the third are there
+        place = fresh(fs)
+        with pytest.raises(Killed):
+            uw.ndm.fit(world.rows, checkpoint=place, **options)
+        fs.fail_at = None
+        kept = checkpoints.last_checkpoint(place, job, job.rows)
+        assert (None if kept is None else kept.done.state.step) == kept_steps
+    assert same_fit(whole, uw.ndm.fit(world.rows, checkpoint=place, **options))
+    uw.ndm.fit(world.rows, checkpoint=f"file://{tmp_path}/c", **options)
+    assert checkpoints.last_checkpoint(tmp_path / "c", job, job.rows).done.state.step == 32
 
 
 def test_a_checkpoint_of_another_fit_is_refused(world, plain, tmp_path) -> None:

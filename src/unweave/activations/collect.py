@@ -23,6 +23,7 @@ from unweave.config import Config, config_from
 from unweave.errors import InputError, unknown_name
 from unweave.log import SILENT, Progress, logger
 from unweave.models.model import Model
+from unweave.models.offloaded import is_offloaded
 from unweave.models.points import Point, find_point
 from unweave.places import Place, Remote, place_of
 from unweave.site import expand_sites, is_pattern
@@ -132,6 +133,7 @@ def run_collection(
     source = open_source(model, texts, options.context)
     collection = describe(model, points, source, options)
     special = (len(source.special.before), len(source.special.after))
+    alone = is_offloaded(model.module)  # two passes at once would take the weights from one another
     return write_store(
         out,
         collection,
@@ -139,7 +141,7 @@ def run_collection(
         lambda unit: make_shard(model, collection, points, unit, out, special),
         task=Task(title=f"collect {model.name}", expected_rows=source.expected_rows, progress=progress),
         resume=resume,
-        workers=workers,
+        workers=1 if alone else workers,
     )
 
 

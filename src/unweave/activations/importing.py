@@ -20,6 +20,7 @@ from torch import Tensor
 
 from unweave.activations.arrays_in import as_rows, open_arrays
 from unweave.activations.collect import default_shard_rows
+from unweave.activations.dataset_rows import dataset_columns, dataset_tokens, is_dataset
 from unweave.activations.layout import Collection, Dtype, ShardEntry, reading_dtype
 from unweave.activations.store import ActivationStore
 from unweave.activations.writing import ShardContent, Task, made_from, write_shard, write_store
@@ -113,8 +114,9 @@ def import_rows(
     """A store with the rows of arrays that are there already.
 
     Args:
-        source: What `open_arrays` takes, or what `lens_values` and `module_values` give. Arrays are (n, d) or (batch,
-            position, ...), axes behind the position side by side; all have the same leading axes.
+        source: What `open_arrays` takes, what `lens_values` and `module_values` give, or a Hugging Face data set as
+            SAELens caches activations. Arrays are (n, d) or (batch, position, ...), axes behind the position side by
+            side; all have the same leading axes.
         out: Directory of the store, or a URL.
         sites: Which arrays: names or patterns; None takes all, and refuses what is no activation.
         documents: (n,) which document each row of arrays (n, d) belongs to, rows of one document together; None makes
@@ -149,6 +151,9 @@ def import_rows(
         source = source.values
     options = config_from(ImportOptions, given, source="options")
     place = place_of(out)
+    if is_dataset(source):
+        token_ids = dataset_tokens(source) if token_ids is None else token_ids
+        source = dataset_columns(source)
     table = table_of(open_arrays(source), sites, documents=documents, token_ids=token_ids, mask=mask)
     widths = {
         str(site): math.prod(array.shape[1 if len(array.shape) == 2 else 2 :]) for site, array in table.arrays.items()

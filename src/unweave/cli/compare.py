@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unweave.cli.options import Debug, Json, Out, Quiet
+from unweave.cli.options import Debug, DryRun, Json, Out, Quiet
 
 if TYPE_CHECKING:
     from unweave.models.model import Model
@@ -41,12 +41,14 @@ def compare(
     seed: Annotated[int, typer.Option("--seed", help="Of split, controls and made decompositions.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
+    dry_run: DryRun = False,
     debug: Debug = False,
 ) -> None:
     """Placeholder, replaced by HELP."""
     from unweave.artifact import save
     from unweave.cli.featurizers import featurizer_at
     from unweave.cli.numbers import without_nan
+    from unweave.cli.plans import contest_cost, tell
     from unweave.errors import InputError
     from unweave.evals.comparing import MADE, contenders_of
     from unweave.evals.comparing import compare as contest
@@ -61,11 +63,20 @@ def compare(
     if where is None:
         raise InputError("no site was given: --site, or a directory of a featurizer that names one")
     task = _task(loaded, suite, test, pairs, prompts, seed)
-    ready = patching(loaded, where, task.base, positions=task.positions)
     names = [name for name in decompositions if name in MADE]
-    made = contenders_of(ready.base, site=where, names=names, model=loaded.fingerprint, seed=seed)
-    ordered = {name: stored.get(name) or made[name] for name in dict.fromkeys(decompositions)}
-    found = contest(loaded, ordered, task, dimension=dimension, seed=seed)
+
+    def run(pairs: Any) -> Any:
+        ready = patching(loaded, where, pairs.base, positions=pairs.positions)
+        made = contenders_of(ready.base, site=where, names=names, model=loaded.fingerprint, seed=seed)
+        ordered = {name: stored.get(name) or made[name] for name in dict.fromkeys(decompositions)}
+        return contest(loaded, ordered, pairs, dimension=dimension, seed=seed)
+
+    if dry_run:
+        what = {"decompositions": list(dict.fromkeys(decompositions)), "site": str(where), "pairs": len(task)}
+        line = f"{len(what['decompositions'])} decompositions of {where}, {len(task)} pairs"
+        tell(what, line, contest_cost(task, run), as_json=json)
+        return
+    found = run(task)
     if out is not None:
         save(found, out)
     if json:

@@ -51,6 +51,7 @@ def directions(
     from unweave.activations.concepts import read_records
     from unweave.artifact import save
     from unweave.cli.numbers import without_nan
+    from unweave.cli.plans import layers_cost, tell
     from unweave.cli.progress import listener
     from unweave.evals.layer_study import layer_study
     from unweave.features.foreign.gguf import save_gguf
@@ -62,8 +63,9 @@ def directions(
     loaded = load_model(model, device=device)
     sites = _sites(loaded, layers, site)
     plan = {"records": len(records), "sites": sites, "method": method, "texts": _texts(records), "seed": seed}
+    options = {"method": method, "position": place, "test": test, "seed": seed}
     if dry_run:
-        typer.echo(jsonlib.dumps(plan) if json else _plan_line(plan))
+        tell(plan, _plan_line(plan), layers_cost(loaded, records, sites, options), as_json=json)
         return
     listener(quiet=quiet).note(_plan_line(plan))
     found = layer_study(loaded, records, sites, method=method, position=place, test=test, seed=seed)

@@ -39,7 +39,10 @@ def doctor(
 ) -> None:
     """Placeholder, replaced by HELP."""
     from unweave.cli.environment import facts
+    from unweave.errors import InputError
 
+    if device is not None and model is None:
+        raise InputError("--device compares the output of a model there: give --model")
     found = facts()
     if model is not None:
         found["model"] = model_facts(model, dtype=dtype, device=device)
@@ -50,8 +53,6 @@ def doctor(
         if model is not None:
             _say_model(found["model"])
     if model is not None and not found["model"]["healthy"]:
-        from unweave.errors import InputError
-
         raise InputError(f"{model} is not healthy: {found['model']['verdict']}")
 
 

@@ -51,6 +51,7 @@ def run(
     from unweave.artifact import save
     from unweave.cli.featurizers import featurizer_at
     from unweave.cli.numbers import without_nan
+    from unweave.cli.plans import suite_cost, tell
     from unweave.cli.progress import listener
     from unweave.errors import InputError
     from unweave.evals.suites.running import run_suite, suite_tests
@@ -67,7 +68,8 @@ def run(
         blocks = 1 if chosen is None else 5 * len(chosen.blocks)
         passes = len(tests) * prompts * (2 + blocks)
         told = {"tests": [one.name for one in tests], "sites": [one.site for one in tests], "passes": passes}
-        typer.echo(jsonlib.dumps(told) if json else f"{len(tests)} tests, at most {passes:,} passes behind the sites")
+        cost = suite_cost(loaded, chosen, suite, prompts=prompts, seed=seed)
+        tell(told, f"{len(tests)} tests, at most {passes:,} passes behind the sites", cost, as_json=json)
         return
     found = run_suite(loaded, chosen, suite, count=prompts, seed=seed, progress=listener(quiet=quiet))
     if out is not None:
@@ -89,14 +91,20 @@ def planted(
     out: Out = None,
     json: Json = False,
     quiet: Quiet = False,
+    dry_run: DryRun = False,
     debug: Debug = False,
 ) -> None:
     """Placeholder, replaced by PLANTED_HELP."""
+    from unweave.cli.plans import planted_cost, tell
     from unweave.cli.progress import listener
     from unweave.cli.tables import show
     from unweave.evals.planted.suite import evaluate_planted
     from unweave.report.record import write_whole
 
+    if dry_run:
+        cost = planted_cost(seed=seed, repeats=repeats, tests=test or None, calibration=calibration)
+        tell({"repeats": repeats}, f"{repeats} true and {repeats} false claims of each test", cost, as_json=json)
+        return
     found = evaluate_planted(
         seed=seed, repeats=repeats, tests=test or None, calibration=calibration, progress=listener(quiet=quiet)
     )

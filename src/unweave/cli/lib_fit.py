@@ -51,6 +51,7 @@ def fit(
     from unweave.artifact import save
     from unweave.cli.lib_tables import peak_mb, show_run
     from unweave.cli.numbers import without_nan
+    from unweave.cli.plans import basis_cost, tell
     from unweave.cli.progress import listener
     from unweave.interaction.measuring import measure_subject
     from unweave.interaction.subjects import subject_of
@@ -62,19 +63,15 @@ def fit(
     closed = all(one.form is not None for one in subject.sections)
     plan = _plan(subject)
     progress = listener(quiet=quiet)
+    options: dict[str, Any] = {
+        "basis": basis, "seed": seed, "null": 100, "with_edges": closed or edges,
+        "options": {"sources": _sources(sources, closed=closed), "batch": 256 if closed else 8},
+    }  # fmt: skip
     if dry_run:
-        typer.echo(jsonlib.dumps(plan) if json else _plan_line(plan))
+        tell(plan, _plan_line(plan), basis_cost(subject, options), as_json=json)
         return
     progress.note(_plan_line(plan))
-    found = measure_subject(
-        subject,
-        basis=basis,
-        seed=seed,
-        null=100,
-        with_edges=closed or edges,
-        options={"sources": _sources(sources, closed=closed), "batch": 256 if closed else 8},
-        progress=progress,
-    )
+    found = measure_subject(subject, **options, progress=progress)
     if out is not None:
         save(found, out)
     facts = {**found.facts(), "seconds": round(time.perf_counter() - start, 3), "peak_mb": peak_mb()}

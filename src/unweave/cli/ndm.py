@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json as jsonlib
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unweave.cli.options import Debug, DryRun, Json, Out, Quiet
+from unweave.cli.options import Debug, DryRun, Json, OutPlace, Quiet
 
 if TYPE_CHECKING:
     from unweave.ndm.result import NDMResult
@@ -54,7 +53,7 @@ def fit(
     method: Annotated[str | None, typer.Option("--method", help="merge or split.")] = None,
     metric: Annotated[str | None, typer.Option("--metric", help="euclidean or cosine.")] = None,
     memory: Annotated[str | None, typer.Option("--memory", help="What it may hold, such as 2GB.")] = None,
-    out: Out = None,
+    out: OutPlace = None,
     seed: Annotated[int, typer.Option("--seed", help="Of every random choice.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -65,6 +64,7 @@ def fit(
     from unweave.activations.store import open_store
     from unweave.artifact import save
     from unweave.cli.numbers import without_nan
+    from unweave.cli.plans import partition_cost, tell
     from unweave.cli.progress import listener
     from unweave.errors import InputError
     from unweave.ndm.config import threshold_of
@@ -84,7 +84,7 @@ def fit(
     told = plan(settled(preset, options), *column.shape)
     progress = listener(quiet=quiet)
     if dry_run:
-        typer.echo(jsonlib.dumps(told) if json else _plan_line(told))
+        tell(told, _plan_line(told), partition_cost(column, options, preset=preset), as_json=json)
         return
     progress.note(_plan_line(told))
     start = time.perf_counter()
@@ -165,7 +165,7 @@ def _plan_line(told: dict[str, Any]) -> str:
     )
 
 
-def _facts(result: NDMResult, out: Path | None, *, site: str, seconds: float) -> dict[str, Any]:
+def _facts(result: NDMResult, out: Any, *, site: str, seconds: float) -> dict[str, Any]:
     return {
         "out": None if out is None else str(out),
         "site": site,

@@ -15,6 +15,13 @@ def typed(text: str) -> Any:
     return text if is_url(text) else Path(text)
 
 
+def place(text: str) -> Any:
+    """A path, or what a URL points at."""
+    from unweave.places import as_place
+
+    return as_place(text)
+
+
 def local(given: Any) -> Path | None:
     """The path of what has to be on this machine; a URL is refused in one line."""
     from unweave.places import local_place
@@ -28,6 +35,9 @@ Sites = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", parser=typed, callback=local, metavar="<path>", help="Directory to write to."),
+]
+OutPlace = Annotated[
+    Any, typer.Option("--out", "-o", parser=place, metavar="<path>", help="Directory or URL to write to.")
 ]
 ConfigFile = Annotated[
     Path | None,

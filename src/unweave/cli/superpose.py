@@ -66,6 +66,7 @@ def text(
 ) -> None:
     """Placeholder, replaced by TEXT_HELP."""
     from unweave.cli.numbers import without_nan
+    from unweave.cli.plans import tell, text_lab_cost
     from unweave.cli.progress import listener
     from unweave.config import config_from
     from unweave.study.superposition.config import TextLabConfig
@@ -83,7 +84,7 @@ def text(
     progress = listener(quiet=quiet)
     if dry_run:
         told = plan_text(source(), config)
-        _tell(told, json=json)
+        tell(told, _line(told), text_lab_cost(source, config, told), as_json=json)
         return
     start = time.perf_counter()
     folder = lab_directory(out, config)
@@ -127,6 +128,7 @@ def synthetic(
 ) -> None:
     """Placeholder, replaced by SYNTHETIC_HELP."""
     from unweave.cli.numbers import without_nan
+    from unweave.cli.plans import tell, world_lab_cost
     from unweave.cli.progress import listener
     from unweave.config import config_from
     from unweave.study.superposition.run import lab_directory, write_table, write_world_lab
@@ -141,7 +143,7 @@ def synthetic(
     config = config_from(WorldLabConfig, given, source="options")
     if dry_run:
         told = plan_world(config)
-        _tell(told, json=json)
+        tell(told, _line(told), world_lab_cost(config, told), as_json=json)
         return
     start = time.perf_counter()
     folder = lab_directory(out, config)
@@ -265,5 +267,6 @@ def _show_worlds(rows: list[dict[str, Any]]) -> None:
     show("Models", kept, [[_cell(row[name]) for name in kept] for row in rows])
 
 
-def _tell(told: dict[str, Any], *, json: bool) -> None:
-    typer.echo(jsonlib.dumps(told) if json else ", ".join(f"{name} {value:,}" for name, value in told.items()))
+def _line(told: dict[str, Any]) -> str:
+    """What the work is; the cost stands behind it."""
+    return ", ".join(f"{name} {value:,}" for name, value in told.items() if name not in ("bytes", "seconds"))

@@ -56,6 +56,7 @@ def sweep(
     from unweave.activations.store import open_store
     from unweave.artifact import save
     from unweave.cli.numbers import numbers, without_nan
+    from unweave.cli.plans import sweep_cost, tell
     from unweave.cli.progress import listener
     from unweave.config import config_from
     from unweave.probing.config import ProbeConfig
@@ -73,7 +74,7 @@ def sweep(
     progress = listener(quiet=quiet)
     plan = _plan(opened, features, sites, config.rows)
     if dry_run:
-        typer.echo(jsonlib.dumps(plan) if json else _plan_line(plan))
+        tell(plan, _plan_line(plan), sweep_cost(opened, features, sites, asked, options), as_json=json)
         return
     progress.note(_plan_line(plan))
     table = sweep_many(opened, features, sites=sites, progress=progress, **asked)

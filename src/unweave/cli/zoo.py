@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unweave.cli.options import Debug, Json, Quiet, local, typed
+from unweave.cli.options import Debug, DryRun, Json, Quiet, local, typed
 
 HELP = """The bundled models: small, trained by this project, with their recipes.
 
@@ -72,13 +72,16 @@ def train(
     ],
     json: Json = False,
     quiet: Quiet = False,
+    dry_run: DryRun = False,
     debug: Debug = False,
 ) -> None:
     """Placeholder, replaced by TRAIN_HELP."""
+    from unweave.cli.plans import tell
     from unweave.cli.progress import listener
     from unweave.errors import InputError, unknown_name
     from unweave.models.zoo import ALIASES
     from unweave.models.zoo.modules import MODULE_RECIPES, train_module
+    from unweave.models.zoo.planning import plan_training
     from unweave.models.zoo.recipe import RECIPES
     from unweave.models.zoo.recipe import train as train_model
     from unweave.models.zoo.resuming import STATE
@@ -86,8 +89,14 @@ def train(
     full = ALIASES.get(name, name)
     if full not in RECIPES and full not in MODULE_RECIPES:
         raise unknown_name("zoo model", name, [*ALIASES, *RECIPES, *MODULE_RECIPES])
+    if out.is_file():
+        raise InputError(f"{out} is a file: give a directory for the model")
     if out.exists() and any(out.iterdir()) and not (out / STATE).exists():
         raise InputError(f"{out} is not empty and holds no unfinished training: choose another directory")
+    if dry_run:
+        cost = plan_training(full)
+        tell({"name": full, "steps": cost.rows}, f"{full}: {cost.rows:,} steps", cost, as_json=json)
+        return
     progress = listener(quiet=quiet)
     if full in RECIPES:
         found = train_model(RECIPES[full], out, progress=progress)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unweave.interaction.forms import ACTIVATIONS, Form, Linear, Norm
 from unweave.interaction.perceptron import Mlp
 from unweave.models.model import Model
+from unweave.models.offloaded import value_of
 from unweave.models.points import blocks_of, body_of, unembedding, unembedding_matrix
 from unweave.models.sections import Section
 
@@ -96,18 +97,19 @@ def _mlp(model: Model, layer: int) -> Mlp | None:
 
 def _linear(module: nn.Module) -> Linear | None:
     """`nn.Linear` stores the transpose, GPT-2's `Conv1D` does not."""
-    weight = cast(Tensor, module.weight).detach()
+    weight = value_of(module)
     if weight.numel() > LARGEST:
         return None
     matrix = (weight.T if isinstance(module, nn.Linear) else weight).double().contiguous()
-    bias = cast(Tensor | None, getattr(module, "bias", None))
-    return Linear(weight=matrix, bias=torch.zeros(matrix.shape[1]).double() if bias is None else bias.detach().double())
+    has_bias = getattr(module, "bias", None) is not None
+    bias = value_of(module, "bias").double() if has_bias else torch.zeros(matrix.shape[1]).double()
+    return Linear(weight=matrix, bias=bias)
 
 
 def _norm(module: nn.Module) -> Norm | None:
-    weight = cast(Tensor, module.weight).detach().double()
+    weight = value_of(module).double()
     if isinstance(module, nn.LayerNorm):
-        bias = torch.zeros_like(weight) if module.bias is None else module.bias.detach().double()
+        bias = torch.zeros_like(weight) if module.bias is None else value_of(module, "bias").double()
         return Norm(weight=weight, bias=bias, epsilon=module.eps)
     epsilon = getattr(module, "variance_epsilon", None)
     return (

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from unweave.errors import InputError
-from unweave.models import fingerprints, points
+from unweave.models import fingerprints, offloaded, points
 from unweave.models import tokens as tokenizing
 from unweave.models.families import Family
 from unweave.site import Site
@@ -66,9 +66,8 @@ class Body:
 
     @property
     def device(self) -> torch.device:
-        """Where the first weight lies."""
-        weight = next(self.module.parameters(), None)
-        return torch.device("cpu") if weight is None else weight.device
+        """Where the first weight lies, or where it is brought for a pass if it is offloaded."""
+        return offloaded.input_device(self.module)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unweave.errors import InputError
+from unweave.features.foreign.tensor_files import read_header
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -24,11 +25,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     file = Path(path)
     if not file.is_file():
         raise InputError(f"no checkpoint at {file}: give a .pt or .safetensors file")
+    if file.suffix == ".safetensors":
+        return _plain(file)
     try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(file)
         found = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, OSError, torch.serialization.pickle.UnpicklingError) as error:
         # torch's own words advise to run what a stranger's file holds
@@ -40,3 +39,14 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise InputError(f"{file} holds a {type(found).__name__}, not a state dict: give name -> tensor")
     return dict(found)
+
+
+def _plain(file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    read_header(file)  # what it claims, against what is there, before anything is allocated
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise InputError(f"{file} is no safetensors file ({error}): give a state dict") from error

@@ -184,8 +184,21 @@ def _heads(family: Family, block: nn.Module, layer: int, context: Context, x: Te
     if inner == family.attention_matrix:
         return attention(x, *args, **kwargs)[0]
     matrix = attention.get_submodule(inner)
+    if matrix.weight.is_meta:  # its own weights are brought when it is called, over the identity
+        return _before(matrix, lambda: attention(x, *args, **kwargs))
     width = matrix_shape(matrix)[0]
     identity = {f"{inner}.weight": torch.eye(width, dtype=x.dtype, device=x.device)}
     if matrix.bias is not None:
         identity[f"{inner}.bias"] = torch.zeros(width, dtype=x.dtype, device=x.device)
     return torch.func.functional_call(attention, identity, (x, *args), kwargs)[0]
+
+
+def _before(part: nn.Module, call: Callable[[], object]) -> Tensor:
+    """What the part takes during a call of something around it."""
+    taken: list[Tensor] = []
+    handle = part.register_forward_pre_hook(lambda _module, args: taken.append(args[0]))
+    try:
+        call()
+    finally:
+        handle.remove()
+    return taken[0]

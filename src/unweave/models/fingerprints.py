@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unweave.artifact import fingerprint
+from unweave.models.offloaded import weights_of
 
 _NOT_THE_MODEL = {
     "transformers_version",
@@ -34,7 +35,7 @@ def model_fingerprint(module: nn.Module) -> str:
         total.update(json.dumps(facts, sort_keys=True, default=str).encode())
     else:
         total.update(repr(module).encode())  # the configuration of a plain module: its parts and their options
-    for name, tensor in module.state_dict().items():
+    for name, tensor in weights_of(module):
         total.update(name.encode() + str(tuple(tensor.shape)).encode() + str(tensor.dtype).encode())
         total.update(bytes_of(tensor))
     return total.hexdigest()
@@ -49,7 +50,12 @@ def weights_state(module: nn.Module) -> tuple[tuple[int, int, float], ...]:
     places through `.data` go unnoticed.
     """
     tensors = module.state_dict(keep_vars=True).values()
-    return tuple((tensor.data_ptr(), tensor._version, float(tensor.detach().sum())) for tensor in tensors)
+    return tuple(
+        (0, tensor._version, 0.0)  # offloaded: a hook brings the same values every time
+        if tensor.is_meta
+        else (tensor.data_ptr(), tensor._version, float(tensor.detach().sum()))
+        for tensor in tensors
+    )
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:

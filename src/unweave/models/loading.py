@@ -94,7 +94,7 @@ def load_model(
         >>> load_model("zoo:docs").has_logits
         True
     """
-    placed = _device(device)
+    placed = device_of(device)
     if isinstance(source, nn.Module):
         return _from_module(source, tokenizer, placed, _dtype(dtype), name, family)
     if not isinstance(source, str | os.PathLike):
@@ -289,7 +289,13 @@ def _tokenizer(source: Any, *, needed: bool) -> Any:
     return None
 
 
-def _device(device: str | None) -> torch.device | None:
+def device_of(device: str | None) -> torch.device | None:
+    """The device of a name; `auto` takes a CUDA device where there is one.
+
+    Raises:
+        UnknownName: No such kind of device.
+        InputError: A device that torch does not see.
+    """
     if device is None:
         return None
     if device == "auto":

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,7 @@ from torch.nn.functional import cosine_similarity
 
 from unweave.errors import InputError
 from unweave.models.model import Model
+from unweave.models.offloaded import value_of
 from unweave.models.points import blocks_of, find_point, unembedding_matrix
 from unweave.site import Site
 
@@ -87,7 +88,7 @@ def neuron_weights(model: Model, site: str) -> NeuronWeights:
     maps = {role: block.get_submodule(path) for role, path in family.mlp_inputs.items()}
     reads = {role: _inputs_first(one).T.contiguous() for role, one in maps.items()}
     biases = {
-        role: cast(Tensor, one.bias).detach().float().cpu()
+        role: value_of(one, "bias").float().cpu()
         for role, one in maps.items()
         if getattr(one, "bias", None) is not None
     }
@@ -121,7 +122,7 @@ def written_tokens(model: Model, write: Float[Tensor, " d"], *, most: int = 10) 
 
 def _inputs_first(module: nn.Module) -> Tensor:
     """The matrix of a linear map as (inputs, outputs)."""
-    weight = cast(Tensor, module.weight).detach().float().cpu()
+    weight = value_of(module).float().cpu()
     return weight.T.contiguous() if isinstance(module, nn.Linear) else weight
 
 

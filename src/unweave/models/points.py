@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unweave.errors import InputError, UnknownName
 from unweave.models.families import Family
+from unweave.models.offloaded import value_of
 from unweave.site import OTHER_COMPONENTS, Site, unknown_site
 
 POST_NORM_REFUSAL = (
@@ -81,9 +82,9 @@ def unembedding(module: nn.Module) -> Any:
 
 def unembedding_matrix(module: nn.Module, family: Family) -> Tensor:
     """(vocabulary, d) from the last site to the logits, before any cap: the product where two matrices lie between."""
-    weight = _weight(unembedding(module)).detach()
+    weight = value_of(unembedding(module))
     between = _before_head(module, family)
-    return weight if between is None else weight @ _weight(between).detach()
+    return weight if between is None else weight @ value_of(between)
 
 
 def _before_head(module: nn.Module, family: Family) -> nn.Module | None:

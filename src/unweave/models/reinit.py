@@ -33,6 +33,5 @@ def with_random_weights(model: Model, *, seed: int = 0) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = type(model.module)(configuration)
-    example = next(model.module.parameters())
-    module = module.to(device=example.device, dtype=example.dtype).eval()
+    module = module.to(device=model.device, dtype=model.dtype).eval()
     return Model(module=module, family=model.family, tokenizer=model.tokenizer, name=f"{model.name}, random weights")

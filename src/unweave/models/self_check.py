@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from unweave.errors import InputError
 from unweave.models.families import Family
+from unweave.models.loading import device_of
 from unweave.models.model import Model
 from unweave.models.points import blocks_of
 from unweave.site import BLOCK_COMPONENTS, OTHER_COMPONENTS
@@ -140,13 +141,18 @@ def compare_devices(model: Model, device: str) -> float:
     Args:
         model: A transformer of a known family; a copy of it is moved.
         device: Such as `cuda` or `mps`.
+
+    Raises:
+        UnknownName: No such kind of device.
+        InputError: A device that is not there.
     """
     import copy
 
+    placed = device_of(device)
     ids = random_ids(model)
     with torch.no_grad():
         here = model(ids).float().cpu()
-        other = Model(module=copy.deepcopy(model.module).to(device), family=model.family, name=model.name)
+        other = Model(module=copy.deepcopy(model.module).to(placed), family=model.family, name=model.name)
         return _difference(other(ids).float().cpu(), here)
 
 

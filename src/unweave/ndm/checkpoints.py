@@ -1,9 +1,14 @@
-"""A fit on disk while it runs: an artifact with everything it needs to go on, replaced in one step."""
+"""A fit that is kept while it runs: an artifact with everything it needs to go on.
+
+On this machine it is replaced in one step. Behind a URL nothing can be renamed, and an artifact that is written anew is
+for a moment not there: there two places take turns, and the last whole one counts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import torch
@@ -13,6 +18,10 @@ from unweave.config import config_json
 from unweave.errors import FingerprintError, StoreError
 from unweave.ndm.rows import Rows
 from unweave.ndm.training import Job, Progressed
+from unweave.places import Place, Remote, place_of
+
+TURNS = ("even", "odd")
+"""The two places behind a URL."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -26,32 +35,56 @@ class Checkpoint:
     seconds: float | None = None
 
 
-def saver(path: str | Path, job: Job, rows: Rows) -> Callable[[Job, Progressed], None]:
-    """What a fit calls to keep how far it is."""
-    mark = mark_of(job, rows)
+def saver(path: str | Path | Remote, job: Job, rows: Rows) -> Callable[[Job, Progressed], None]:
+    """What a fit calls to keep how far it is; the newest checkpoint that is there is the last to be replaced."""
+    mark, place = mark_of(job, rows), place_of(path)
+    steps = {one: -1 if found is None else found.done.state.step for one, found in _kept(place).items()}
+    turns = cycle(sorted(steps, key=lambda one: steps[one]))
 
     def keep(now: Job, done: Progressed) -> None:
-        save(Checkpoint(done=done, starts=now.starts, fit=mark), path)
+        save(Checkpoint(done=done, starts=now.starts, fit=mark), next(turns))
 
     return keep
 
 
-def last_checkpoint(path: str | Path, job: Job, rows: Rows) -> Checkpoint | None:
-    """The fit in a directory; None if there is none yet.
+def last_checkpoint(path: str | Path | Remote, job: Job, rows: Rows) -> Checkpoint | None:
+    """The fit in a directory or at a URL; None if there is none yet.
 
     Raises:
         FingerprintError: It is of another configuration or other rows.
         StoreError: Something else stands there, or it is damaged.
     """
-    if not (Path(path) / FACTS).exists():
+    there = [one for one in _kept(place_of(path)).values() if one is not None]
+    if not there:
         return None
-    found = load(path)
-    if not isinstance(found, Checkpoint):
-        raise StoreError(f"{path} holds a {type(found).__name__}, not a fit: choose another checkpoint directory")
+    found = max(there, key=lambda one: one.done.state.step)
     if found.fit != mark_of(job, rows):
         raise FingerprintError(
             f"the checkpoint at {path} is of another fit: give the same rows and options, or another directory"
         )
+    return found
+
+
+def _kept(place: Place) -> dict[Place, Checkpoint | None]:
+    """What stands at the places of a checkpoint; one that is damaged is left out where the other is whole."""
+    places = [place / name for name in TURNS] if isinstance(place, Remote) else [place]
+    found: dict[Place, Checkpoint | None] = {}
+    faults = []
+    for one in places:
+        try:
+            found[one] = _read(one) if (one / FACTS).exists() else None
+        except StoreError as error:
+            found[one] = None
+            faults.append(error)
+    if faults and not any(found.values()):
+        raise faults[0]
+    return found
+
+
+def _read(place: Place) -> Checkpoint:
+    found = load(place)
+    if not isinstance(found, Checkpoint):
+        raise StoreError(f"{place} holds a {type(found).__name__}, not a fit: choose another checkpoint directory")
     return found
 
 

@@ -33,6 +33,7 @@ from unweave.ndm.rows import Rows, open_rows
 from unweave.ndm.splitting import fit_by_splitting
 from unweave.ndm.start import Start, ica_start, plain_start
 from unweave.ndm.training import Job, Progressed, descend, search_options, train
+from unweave.places import Remote
 from unweave.tensors.neighbors import TILE
 from unweave.tensors.orthogonal import polar
 
@@ -82,7 +83,7 @@ def fit(
     drop_first: int | None = None,
     exclude_same: str | None = None,
     rows: Mapping[str, Any] | None = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | Path | Remote | None = None,
     progress: Progress = SILENT,
 ) -> NDMResult:
     """A partition of representation space into orthogonal subspaces in which neighbours are close.
@@ -128,7 +129,7 @@ def fit(
         drop_first: Leave out so many first tokens of a document.
         exclude_same: `document` or `token`: neighbours of the same one do not count.
         rows: Columns `document`, `position`, `token_id` beside X; a column of a store brings its own.
-        checkpoint: Directory that keeps the fit while it runs; the same call goes on from it.
+        checkpoint: Directory or URL that keeps the fit while it runs; the same call goes on from it.
         progress: Who is told how far it is.
 
     Returns:
@@ -166,14 +167,19 @@ def fit(
 
 
 def fit_rows(
-    rows: Rows, config: NDMConfig, *, checkpoint: str | Path | None = None, progress: Progress = SILENT, clock: float
+    rows: Rows,
+    config: NDMConfig,
+    *,
+    checkpoint: str | Path | Remote | None = None,
+    progress: Progress = SILENT,
+    clock: float,
 ) -> NDMResult:
     """`fit` of opened rows with a settled configuration.
 
     Args:
         rows: Checked rows.
         config: Every option.
-        checkpoint: Directory that keeps the fit while it runs.
+        checkpoint: Directory or URL that keeps the fit while it runs.
         progress: Who is told how far it is.
         clock: CPU-seconds at the start.
     """
@@ -186,6 +192,18 @@ def fit_rows(
     else:
         done, tried = _fitted(job, rows, checkpoint)
     return _result(job, rows, done, tried)
+
+
+def planned_steps(config: NDMConfig, start: str) -> int:
+    """Steps of a fit from this start, if it does not end early.
+
+    Args:
+        config: Every option.
+        start: Name of the start.
+    """
+    if config.steps is not None:
+        return config.steps
+    return GROUPS_STEPS if start == "ica groups" else STEPS
 
 
 def plan(config: NDMConfig, rows: int, width: int) -> dict[str, Any]:
@@ -236,7 +254,9 @@ def prepared(rows: Rows, config: NDMConfig, progress: Progress, clock: float) ->
     )
 
 
-def _fitted(job: Job, rows: Rows, checkpoint: str | Path | None) -> tuple[Progressed, tuple[tuple[str, float], ...]]:
+def _fitted(
+    job: Job, rows: Rows, checkpoint: str | Path | Remote | None
+) -> tuple[Progressed, tuple[tuple[str, float], ...]]:
     job = replace(job, loosen=_loosened, save=None if checkpoint is None else saver(checkpoint, job, rows))
     found = last_checkpoint(checkpoint, job, rows) if checkpoint is not None else None
     if found is not None:

@@ -100,14 +100,18 @@ def train_module(name: str, out: Path, *, progress: Progress = SILENT) -> dict[s
     """
     if name not in MODULE_RECIPES:
         raise unknown_name("zoo model", name, MODULE_RECIPES)
-    recipe = MODULE_RECIPES[name]
-    train = _train_modadd if name == "modadd" else _train_digits
+    return train_recipe(MODULE_RECIPES[name], out, progress=progress)
+
+
+def train_recipe(recipe: ModuleRecipe, out: Path, *, progress: Progress = SILENT) -> dict[str, Any]:
+    """`train_module` by a recipe that need not be one of the bundled models'."""
+    train = _train_modadd if recipe.name == "modadd" else _train_digits
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         module, training = train(recipe, out, progress)
     module = module.half().float()
     facts = {
-        "name": name,
+        "name": recipe.name,
         "recipe": {**asdict(recipe), "sizes": list(recipe.sizes)},
         "parameters": sum(weight.numel() for weight in module.parameters()),
         **(_modadd_facts(module) if isinstance(module, ModularAddition) else _digits_facts(module)),

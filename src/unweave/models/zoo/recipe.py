@@ -28,7 +28,7 @@ from unweave.models.zoo.tokenizer import train_tokenizer
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-    from transformers import LlamaForCausalLM
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,41 @@ RECIPES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """What a recipe is trained on, and scored on once."""
+
+    documents: tuple[corpus.Document, ...]
+    """To train on."""
+    held_out_documents: tuple[corpus.Document, ...]
+    tokenizer: PreTrainedTokenizerFast
+    start: int
+    """The token that every window begins with."""
+    training: list[list[int]]
+    """Token ids of the documents."""
+    held_out: list[list[int]]
+
+
+def prepared(recipe: Recipe) -> Prepared:
+    """The corpus, split, and in the tokens of a tokenizer trained on its training part."""
+    documents = corpus.documentation()
+    training = tuple(document for document in documents if not corpus.is_held_out(document.name))
+    held_out = tuple(document for document in documents if corpus.is_held_out(document.name))
+    tokenizer = train_tokenizer((document.text for document in training), vocabulary_size=recipe.vocabulary_size)
+    training_ids, held_out_ids = (
+        [tokenizer(document.text, add_special_tokens=False)["input_ids"] for document in part]
+        for part in (training, held_out)
+    )
+    return Prepared(
+        documents=training,
+        held_out_documents=held_out,
+        tokenizer=tokenizer,
+        start=cast(int, tokenizer.bos_token_id),
+        training=training_ids,
+        held_out=held_out_ids,
+    )
+
+
 def train(recipe: Recipe, out: Path, *, progress: Progress = SILENT) -> dict[str, Any]:
     """Trains the model, writes weights, tokenizer and `zoo.json` into `out`, and returns the facts of `zoo.json`.
 
@@ -74,37 +109,29 @@ def train(recipe: Recipe, out: Path, *, progress: Progress = SILENT) -> dict[str
     """
     import torch
 
-    documents = corpus.documentation()
-    training = [document for document in documents if not corpus.is_held_out(document.name)]
-    held_out = [document for document in documents if corpus.is_held_out(document.name)]
-    tokenizer = train_tokenizer((document.text for document in training), vocabulary_size=recipe.vocabulary_size)
-    start = cast(int, tokenizer.bos_token_id)
-    training_ids, held_out_ids = (
-        [tokenizer(document.text, add_special_tokens=False)["input_ids"] for document in part]
-        for part in (training, held_out)
-    )
+    ready = prepared(recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        model = build(recipe, tokenizer)
-        training_state = fit(model, training_ids, recipe, start=start, folder=out, progress=progress)
+        model = build(recipe, ready.tokenizer)
+        training_state = fit(model, ready.training, recipe, start=ready.start, folder=out, progress=progress)
     model = model.half().float()
     facts = {
         "name": recipe.name,
         "recipe": asdict(recipe),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "python": platform.python_version(),
-        "training_sha256": corpus.sha256_of(training),
-        "training_documents": len(training),
-        "training_tokens": sum(map(len, training_ids)),
-        "held_out": sorted(document.name for document in held_out),
-        "vocabulary_size": len(tokenizer),
+        "training_sha256": corpus.sha256_of(ready.documents),
+        "training_documents": len(ready.documents),
+        "training_tokens": sum(map(len, ready.training)),
+        "held_out": sorted(document.name for document in ready.held_out_documents),
+        "vocabulary_size": len(ready.tokenizer),
     }
-    held_out_bytes = sum(len(document.text.encode()) for document in held_out)
-    facts |= held_out_losses(model, recipe, training_ids, held_out_ids, held_out_bytes, start=start)
+    held_out_bytes = sum(len(document.text.encode()) for document in ready.held_out_documents)
+    facts |= held_out_losses(model, recipe, ready.training, ready.held_out, held_out_bytes, start=ready.start)
     out.mkdir(parents=True, exist_ok=True)
     with quiet_transformers():
         model.half().save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    ready.tokenizer.save_pretrained(out)
     write_text(out / "zoo.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
     training_state.finish()
     return facts
@@ -161,7 +188,7 @@ def fit(
     epochs, step = training.resume()
     handles = _dropout_hooks(model, recipe.dropout)
     model.train()
-    with progress.task(f"train {recipe.name}", _steps(documents, recipe, start), "step") as advance:
+    with progress.task(f"train {recipe.name}", step_count(documents, recipe, start), "step") as advance:
         advance(step)
         for epoch in range(epochs, recipe.epochs):
             windows = _windows(documents, recipe.context, start, generator)
@@ -246,7 +273,7 @@ def _windows(documents: Sequence[Sequence[int]], context: int, start: int, gener
     return [windows[i] for i in order]
 
 
-def _steps(documents: Sequence[Sequence[int]], recipe: Recipe, start: int) -> int:
+def step_count(documents: Sequence[Sequence[int]], recipe: Recipe, start: int) -> int:
     """Of all epochs, by cutting the windows as the training will."""
     import torch
 

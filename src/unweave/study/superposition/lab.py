@@ -183,10 +183,12 @@ def plan_text(texts: Any, config: TextLabConfig) -> dict[str, Any]:
         size, units = size + len(text), units + lines
         windows += max(1, lines - config.window + 1) if lines else 0
     rounds = max(1, -(-windows // config.batch))
-    steps = rounds * (config.epochs or max(10, -(-600 // rounds)))
+    epochs = config.epochs or max(10, -(-600 // rounds))
+    steps = rounds * epochs
     flops = 6.0 * config.batch * config.vocab * sum(config.widths) * len(config.decays) * len(config.seeds)
     return {
-        "characters": size, "units": units, "windows": windows, "steps": steps,
+        "characters": size, "units": units, "windows": windows, "epochs": epochs, "steps": steps,
+        "models": len(config.widths) * len(config.decays) * len(config.seeds),
         "bytes": 12 * size // 10 + 4 * config.vocab**2 + 12 * config.vocab * sum(config.widths) * len(config.decays),
         "seconds": round(size / 8e6 + steps * flops / 4e10 + (config.vocab / 1000) ** 3 * 0.5 + 2, 1),
     }  # fmt: skip

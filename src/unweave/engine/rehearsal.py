@@ -1,0 +1,210 @@
+"""`rehearse`: what a long command will cost, by doing a little of it first, at a few sizes.
+
+A formula for the cost of a fit is wrong on the next machine; a part of the work itself is not. Every rehearsal does the
+work at some small size and says how much of each kind of work that was (rows, steps, pairs: whatever the cost is linear
+in). The time and the bytes written at the full size follow by least squares without negative coefficients; memory is
+the highest that a rehearsal took, and what is known to grow with the size beside it.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unweave.artifact import save
+
+Amount = float | int
+"""Of a kind of work."""
+LONG = 3.0
+"""Seconds of a first rehearsal from which it is not repeated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a command will take."""
+
+    rows: int
+    """Rows, prompts, windows or texts that it goes through; which of them says the plan."""
+    disk_bytes: int
+    """What it writes with --out."""
+    peak_bytes: int
+    """Memory of the process beyond what it has before the work starts."""
+    seconds: float
+    """Time of the work."""
+
+    def line(self) -> str:
+        """One line for a person, to stand behind what the work is."""
+        return (
+            f"{self.disk_bytes / 1e6:,.1f} MB on disk, about {self.peak_bytes / 1e6:,.0f} MB of memory and"
+            f" {self.seconds:,.0f} s"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "rows": self.rows,
+            "disk_bytes": self.disk_bytes,
+            "peak_bytes": self.peak_bytes,
+            "seconds": round(self.seconds, 2),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rehearsal:
+    """A small part of the work."""
+
+    run: Callable[[], Sequence[Any]]
+    """Does it and gives what the command would save: results, or numbers of bytes."""
+    work: Sequence[Amount]
+    """How much of each kind of work it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsed:
+    """What the rehearsals took."""
+
+    work: tuple[tuple[float, ...], ...]
+    seconds: tuple[float, ...]
+    held: tuple[int, ...]
+    """Bytes beyond what the process had."""
+    written: tuple[int, ...]
+    once: float
+    """Seconds of the very first one beyond its repetition: imports and other things that are done once."""
+
+    def cost(self, full: Sequence[Amount], *, rows: int, grows: Amount | None = None) -> Cost:
+        """The cost of the full work: `seconds = c_0 + sum_i c_i work_i` with `c >= 0`, solved for the rehearsals.
+
+        Args:
+            full: The work of the command, in the same kinds.
+            rows: What the command goes through.
+            grows: Bytes that the command holds beyond the largest rehearsal; None carries on what the rehearsals held.
+        """
+        peak = max(self.held) + grows if grows is not None else max(*self.held, at_full(self.work, self.held, full))
+        return Cost(
+            rows=rows,
+            disk_bytes=round(at_full(self.work, self.written, full)),
+            peak_bytes=max(0, round(peak)),
+            seconds=self.once + at_full(self.work, self.seconds, full),
+        )
+
+
+def rehearse(rehearsals: Sequence[Rehearsal]) -> Rehearsed:
+    """Does every rehearsal and says what it took.
+
+    Args:
+        rehearsals: At least one; the first runs twice, unless it takes so long that what is done once does not matter.
+
+    Raises:
+        DataError: The data do not allow the smallest rehearsal; the message is that of the work.
+
+    Example:
+        >>> from functools import partial
+        >>> def run(count):
+        ...     end = time.perf_counter() + 0.002 * count
+        ...     while time.perf_counter() < end:
+        ...         pass
+        ...     return [1000 * count]
+        >>> found = rehearse([Rehearsal(run=partial(run, n), work=(n,)) for n in (2, 10)]).cost((100,), rows=100)
+        >>> 0.15 < found.seconds < 0.25, found.disk_bytes
+        (True, 100000)
+    """
+    before = resident()
+    first = _timed(rehearsals[0])
+    repeated = first if first.seconds > LONG else _timed(rehearsals[0])
+    taken = [repeated, *(_timed(one) for one in rehearsals[1:])]
+    return Rehearsed(
+        work=tuple(tuple(one.work) for one in rehearsals),
+        seconds=tuple(one.seconds for one in taken),
+        held=(max(first.highest, repeated.highest) - before, *(one.highest - before for one in taken[1:])),
+        written=tuple(one.written for one in taken),
+        once=max(0.0, first.seconds - repeated.seconds),
+    )
+
+
+def at_full(work: Sequence[Sequence[Amount]], found: Sequence[Amount], full: Sequence[Amount]) -> float:
+    """What was found at several amounts of work, carried on to the full one: a constant and one number a kind of work,
+    none of them negative.
+
+    Example:
+        >>> round(at_full([(1, 0), (3, 0), (1, 2)], [5, 9, 6], (10, 10)), 6)  # 3 + 2 a + b / 2
+        28.0
+    """
+    from scipy.optimize import nnls
+
+    table = np.array([[1.0, *(float(value) for value in row)] for row in work])
+    scale = np.abs(table).max(axis=0)
+    scale[scale == 0] = 1.0
+    coefficients, _ = nnls(table / scale, np.asarray(found, dtype=float))
+    return float((coefficients / scale) @ np.array([1.0, *full], dtype=float))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Taken:
+    highest: int
+    seconds: float
+    written: int
+
+
+def _timed(one: Rehearsal) -> _Taken:
+    _forget_peak()
+    start = time.perf_counter()
+    made = one.run()
+    seconds = time.perf_counter() - start
+    return _Taken(highest=highest(), seconds=seconds, written=_bytes_of(made))
+
+
+def _bytes_of(made: Sequence[Any]) -> int:
+    """What the results take on disk."""
+    with tempfile.TemporaryDirectory(prefix="unweave-") as folder:
+        for number, value in enumerate(made):
+            if not isinstance(value, int):
+                save(value, Path(folder) / str(number))
+        return sum(value for value in made if isinstance(value, int)) + bytes_in(Path(folder))
+
+
+def bytes_in(folder: Path) -> int:
+    """Bytes of all files in a directory and below it."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def resident() -> int:
+    """Bytes of memory that the process holds."""
+    return _status().get("VmRSS", _maximum())
+
+
+def highest() -> int:
+    """The most bytes of memory that the process held since the last rehearsal began; elsewhere than on Linux, ever."""
+    return _status().get("VmHWM", _maximum())
+
+
+def _status() -> Mapping[str, int]:
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return {}
+    return {
+        name: 1024 * int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if "kB" in rest
+    }
+
+
+def _forget_peak() -> None:
+    """Lets the high-water mark start from here, where the system can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _maximum() -> int:
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
