@@ -10,6 +10,7 @@ from unweave.features.affine import AffineFeaturizer
 from unweave.interaction.attention import Attention
 from unweave.interaction.builders import mlp, sections_of
 from unweave.interaction.forms import Linear, Norm
+from unweave.interaction.heads import Rotary
 from unweave.interaction.perceptron import Mlp
 
 
@@ -17,13 +18,20 @@ def draw(*shape, seed=0):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + sum(shape)))
 
 
-def attention(width=6, heads=2, size=3, *, last=True, skip=True, seed=0):
+def attention(width=6, heads=2, size=3, *, last=True, skip=True, norm=None, rotary=None, seed=0):
     return Attention(
         w_q=draw(heads, width, size, seed=seed), w_k=draw(heads, width, size, seed=seed + 1),
         w_v=draw(heads, width, size, seed=seed + 2), w_o=draw(heads, size, width, seed=seed + 3),
         b_q=draw(heads, size, seed=seed), b_k=draw(heads, size, seed=seed + 1), b_v=draw(heads, size, seed=seed + 2),
         b_o=draw(width, seed=seed), scale=0.5, last=last, skip=skip,
+        norm=norm, rotary=rotary,
     )  # fmt: skip
+
+
+def tables(count):
+    """The first two pairs of a head turned by the position and lengthened; the rest left alone."""
+    angles = torch.arange(count, dtype=torch.float64)[:, None] * torch.tensor([1.0, 0.3, 1.0, 0.3])
+    return 1.1 * angles.cos(), 1.1 * angles.sin()
 
 
 def block(width=6, neurons=9, act="relu", *, skip=True, gated=False, norm=None, seed=0):
@@ -32,6 +40,10 @@ def block(width=6, neurons=9, act="relu", *, skip=True, gated=False, norm=None, 
         b_out=draw(width, seed=seed), act=act, skip=skip, w_up=draw(width, neurons, seed=seed + 2) if gated else None,
         b_up=draw(neurons, seed=seed + 3) if gated else None, norm=norm,
     )  # fmt: skip
+
+
+def unit(width=6, *, centred=True):
+    return Norm(weight=torch.ones(width).double(), bias=torch.zeros(width).double(), centred=centred)
 
 
 FORMS = {
@@ -47,6 +59,13 @@ FORMS = {
     "gated without skip": block(gated=True, act="gelu", skip=False),
     **{f"attention last={last} skip={skip}": attention(last=last, skip=skip) for last in (True, False)
        for skip in (True, False)},
+    **{f"attention behind a norm last={last}": attention(last=last, norm=unit(), skip=draw(6, 6, seed=4))
+       for last in (True, False)},
+    **{f"rotary attention last={last}": attention(last=last, size=5, rotary=Rotary(tables)) for last in (True, False)},
+    **{f"rotary attention behind a root mean square last={last}": attention(
+        last=last, size=5, norm=unit(centred=False), rotary=Rotary(tables), heads=3) for last in (True, False)},
+    "rotary attention behind a norm without skip": attention(
+        size=4, last=False, skip=False, norm=unit(), rotary=Rotary(tables)),
     **{f"{act} skip={skip}": block(act=act, skip=skip) for act in ("relu", "gelu", "gelu_new", "silu", "tanh")
        for skip in (True, False)},
 }  # fmt: skip

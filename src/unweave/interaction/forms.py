@@ -197,6 +197,21 @@ class Norm:
         return moved * inverse, inverse
 
 
+def skipped(skip: bool | Tensor, width: int) -> Tensor | None:
+    """The matrix by which the input of a section is added to its output; None where it is not."""
+    if isinstance(skip, bool):
+        return torch.eye(width, dtype=torch.float64) if skip else None
+    return skip
+
+
+def added(out: Tensor | None, x: Tensor, skip: bool | Tensor) -> Tensor:
+    """The output with what passes by."""
+    if skip is False and out is not None:
+        return out
+    around = x if isinstance(skip, bool) else x @ skip.to(x)
+    return around if out is None else out + around
+
+
 def values_of(x: Tensor, source: AffineFeaturizer) -> Tensor:
     """Coordinates of rows."""
     return (x - source.origin.to(x)) @ source.read.to(x)

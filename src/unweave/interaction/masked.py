@@ -74,7 +74,7 @@ def _runner(section: Section, local: Local, z: Tensor, source: AffineFeaturizer)
     form: Any = section.form
     if isinstance(form, Mlp) and form.w_up is None and form.norm is None:
         return _mlp(form, z, source)
-    if isinstance(form, Attention):
+    if isinstance(form, Attention) and form.is_plain:
         rows, index = _distinct(local.x)
         if len(rows) <= FEW:
             few = (rows - source.origin.to(rows)) @ source.read.to(rows)
