@@ -30,7 +30,7 @@ from unweave.interaction.ablation import ablate_nodes
 from unweave.interaction.builders import modadd, sections_of
 from unweave.interaction.edge_ablation import ablate_edges
 from unweave.interaction.fit import fit
-from unweave.interaction.forms import Norm
+from unweave.interaction.norms import Norm
 from unweave.interaction.labels import fourier_labels, purity
 from unweave.interaction.measuring import compare, measure_subject
 from unweave.interaction.perceptron import Mlp

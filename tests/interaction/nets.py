@@ -9,8 +9,9 @@ import torch
 from unweave.features.affine import AffineFeaturizer
 from unweave.interaction.attention import Attention
 from unweave.interaction.builders import mlp, sections_of
-from unweave.interaction.forms import Linear, Norm
+from unweave.interaction.forms import Linear
 from unweave.interaction.heads import Rotary
+from unweave.interaction.norms import Divided, Norm, NormBeside, Variance
 from unweave.interaction.perceptron import Mlp
 
 
@@ -34,10 +35,11 @@ def tables(count):
     return 1.1 * angles.cos(), 1.1 * angles.sin()
 
 
-def block(width=6, neurons=9, act="relu", *, skip=True, gated=False, norm=None, seed=0):
+def block(width=6, neurons=9, act="relu", *, skip=True, gated=False, norm=None, reads=0, seed=0):
     return Mlp(
         w_in=draw(width, neurons, seed=seed), b_in=draw(neurons, seed=seed), w_out=draw(neurons, width, seed=seed + 1),
-        b_out=draw(width, seed=seed), act=act, skip=skip, w_up=draw(width, neurons, seed=seed + 2) if gated else None,
+        b_out=draw(width, seed=seed), act=act, skip=skip, reads=reads,
+        w_up=draw(width, neurons, seed=seed + 2) if gated else None,
         b_up=draw(neurons, seed=seed + 3) if gated else None, norm=norm,
     )  # fmt: skip
 
@@ -55,6 +57,13 @@ FORMS = {
         act="silu", gated=True, norm=Norm(weight=draw(6), bias=torch.zeros(6).double(), centred=False)
     ),
     "MLP behind a norm without skip": block(skip=False, norm=Norm(weight=draw(6), bias=draw(6, seed=1))),
+    "MLP beside what it does not read": block(
+        width=4, norm=unit(4), act="gelu", reads=2, skip=draw(6, 4, seed=4)),
+    "norm beside the stream": NormBeside(norm=Norm(weight=draw(6), bias=draw(6, seed=1))),
+    "variance": Variance(norm=unit()),
+    "mean square": Variance(norm=unit(centred=False)),
+    **{f"divided by its variance beside={beside}": Divided(
+        norm=Norm(weight=draw(5), bias=draw(5, seed=1), epsilon=9.0), beside=beside) for beside in (True, False)},
     "gated": block(gated=True, act="silu"),
     "gated without skip": block(gated=True, act="gelu", skip=False),
     **{f"attention last={last} skip={skip}": attention(last=last, skip=skip) for last in (True, False)

@@ -13,8 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.features.affine import AffineFeaturizer
-from unweave.interaction.forms import ELEMENTS, Norm, Sums, added, skipped
+from unweave.interaction.forms import ELEMENTS, Sums, added, skipped
 from unweave.interaction.heads import Behind, Parts, Rotary, moments_of, query_effect
+from unweave.interaction.norms import Norm
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -124,7 +125,9 @@ class Attention:
     def along_constant(self, x: Tensor, origin: Tensor, *, separate: bool) -> Tensor:
         """The derivative along `[origin, 1]` of one position after the other, or of all at once."""
         parts = self._parts(x)
-        moved = origin.expand_as(x) if self.norm is None else self.norm.along_constant(x, origin, separate=True)[:, :, 0]
+        moved = (
+            origin.expand_as(x) if self.norm is None else self.norm.along_constant(x, origin, separate=True)[:, :, 0]
+        )
         query, key, value = self._read(moved, torch.ones_like(moved[:, None, :, :1]))
         weights = parts.pattern
         as_key = self.scale * parts.pattern * (parts.query @ key.mT)
@@ -206,7 +209,9 @@ class Attention:
         """Queries, keys and values of rows, (batch, head, position, e), biases times the constant."""
         own_rows, own = (rows[:, -1:], ones[:, :, -1:]) if self.last else (rows, ones)
         query = _heads(own_rows, self.w_q) + own * self.b_q[:, None].to(rows)
-        key, value = (_heads(rows, w) + ones * b[:, None].to(rows) for w, b in ((self.w_k, self.b_k), (self.w_v, self.b_v)))
+        key, value = (
+            _heads(rows, w) + ones * b[:, None].to(rows) for w, b in ((self.w_k, self.b_k), (self.w_v, self.b_v))
+        )
         if self.rotary is None:
             return query, key, value
         count = rows.shape[1]

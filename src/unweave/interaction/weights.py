@@ -11,7 +11,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from unweave.interaction.forms import ACTIVATIONS, Form, Linear, Norm
+from unweave.interaction.forms import ACTIVATIONS, Form, Linear
+from unweave.interaction.norms import Norm
 from unweave.interaction.perceptron import Mlp
 from unweave.models.model import Model
 from unweave.models.points import blocks_of, body_of, unembedding, unembedding_matrix
