@@ -152,3 +152,38 @@ def test_a_block_that_does_more_than_its_weights_say_is_left_to_derivatives():
     block.act_fn = nn.Tanh()  # the configuration says otherwise
     (section,) = chain(model, ["blocks.0.resid_mid", "blocks.0.resid_post"], probe=tiny.ids_of(2, 4))
     assert section.form is None
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "neox", "neox-sequential", "opt"])
+def test_every_section_of_a_transformer_has_a_closed_form(name):
+    model, tokens = tiny.model_of(name), tiny.ids_of(2, 5)
+    for granularity in ("coarse", "fine", "isolated"):
+        sections = chain(model, granularity=granularity, probe=tokens)
+        without = [one.name for one in sections if one.form is None]
+        if granularity != "coarse":
+            assert without == []
+        else:  # a parallel block is one section; from stream to logits is more than a form
+            assert all(name == "neox" or at.endswith("-> logits") for at in without), without
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "neox"])
+def test_a_chain_with_isolated_norms_is_the_model_and_keeps_the_laws(name):
+    model, tokens = tiny.model_of(name), tiny.ids_of(6, 5)
+    layers = [one.site_in for one in chain(model, granularity="isolated")]
+    sections = chain(model, granularity="isolated")
+    x = sections[0].inputs(tokens)[0]
+    for one in sections:
+        x = one(x, None)
+    assert torch.allclose(x.float(), model.capture(tokens, "logits")["logits"], atol=1e-4)
+    found = fit(sections[-4:], tokens, matmul="float64")
+    for one in sections[-4:]:
+        layer = "+".join(one.site_in)
+        basis, lambdas = found.bases[layer], found.lambdas[layer]
+        z = (one.inputs(tokens)[0].flatten(0, 1) - basis.origin) @ basis.read
+        assert torch.allclose(z.square().mean(0)[:10], lambdas[:10], rtol=1e-6)
+        projector = basis.read @ basis.write
+        assert torch.allclose(projector @ projector, projector, atol=1e-7)
+        if one.isolated:
+            assert basis.read[1:, 0].abs().max() == 0  # the variance is a direction of its own
+            assert basis.read[0, 1:].abs().max() == 0
+    assert any("variance" in site for sites in layers for site in sites)
