@@ -160,7 +160,7 @@ def _fit(work: Work, progress: Progress) -> InteractionResult:
         bases={layer: bases[layer].featurizer for layer in layers},
         lambdas={layer: bases[layer].lambdas for layer in layers},
         lambda_se={layer: errors[layer] for layer in layers if len(errors[layer])},
-        variances={layer: variances(one, work.config) for layer, one in zip(layers, sums, strict=True)},
+        variances={layer: variances(one, bases[layer], work.config) for layer, one in zip(layers, sums, strict=True)},
         ranks={layer: bases[layer].rank for layer in layers},
         metrics={layer: bases[layer].metric for layer in layers},
         edges={pair: value.edges for pair, value in found.items()},

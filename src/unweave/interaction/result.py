@@ -39,7 +39,7 @@ class InteractionResult:
     or there was one batch.
     """
     variances: Mapping[str, Tensor]
-    """Layer -> variance of each principal direction that was kept."""
+    """Layer -> variance of each principal direction, descending, those below the floor too."""
     ranks: Mapping[str, LayerRank]
     """Layer -> what was kept, with the noise floors."""
     metrics: Mapping[str, Tensor]
