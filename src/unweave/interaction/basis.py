@@ -101,6 +101,8 @@ def principal(sums: Moments, name: str, config: BasisConfig, *, protected: int =
     scale = float(values.abs().max()) if len(values) else 0.0
     floor = _floor(scale, width, config.rel_variance, config.abs_threshold)
     kept = values > floor
+    if not bool(kept.any()) and 0 < scale <= floor:
+        raise DataError(f"no variance at {name} is above the cut {floor:.3g}, the largest is {scale:.3g}: cut lower")
     if not bool(kept.any()):
         raise DataError(f"{name} is the same for all {sums.count} rows: nothing varies there, leave the layer out")
     directions = torch.zeros(width, own + int(kept.sum()), dtype=torch.float64)

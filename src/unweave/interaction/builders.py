@@ -120,8 +120,8 @@ def chain(
         model: A `Model`, or any module with `nn.Sequential` parts.
         node_layers: Sites, or tuples of sites that together determine what follows; None takes those of a transformer
             that `granularity` names.
-        granularity: `coarse`, `fine` or `isolated`, where `node_layers` is None. `isolated` cuts every norm in two at its
-            variance (`blocks.0.ln1_variance`, beside the stream), behind which it is linear.
+        granularity: `coarse`, `fine` or `isolated`, where `node_layers` is None. `isolated` cuts every norm in two at
+            its variance (`blocks.0.ln1_variance`, beside the stream), behind which it is linear.
         probe: Inputs on which every section is compared with the model; None leaves that out.
 
     Raises:
