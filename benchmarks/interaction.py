@@ -3,6 +3,7 @@
     python benchmarks/interaction.py golden [--data ../shared/data]     gates of specs/lib.md, facts 1 to 8
     python benchmarks/interaction.py speed [--data ...]                 modular addition, seed 0: wall, CPU, memory
     python benchmarks/interaction.py compare [--data ...] [--seeds 5]   LIB, PCA, neurons, random: one table
+    python benchmarks/interaction.py attention [--data ...]             attention in closed form against derivatives
     python benchmarks/interaction.py cost                               seconds against width, positions and inputs
     python benchmarks/interaction.py gpt2 [--tokens 4096]               one block of GPT-2 small's shape, random weights
 
@@ -18,6 +19,8 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,9 +33,9 @@ from unweave.interaction.ablation import ablate_nodes
 from unweave.interaction.builders import modadd, sections_of
 from unweave.interaction.edge_ablation import ablate_edges
 from unweave.interaction.fit import fit
-from unweave.interaction.forms import Norm
 from unweave.interaction.labels import fourier_labels, purity
 from unweave.interaction.measuring import compare, measure_subject
+from unweave.interaction.norms import Norm
 from unweave.interaction.perceptron import Mlp
 from unweave.interaction.subjects import Subject, digits_subject, language_subject, modadd_subject, perceptron_subject
 from unweave.models.checkpoints import read_state
@@ -169,21 +172,21 @@ def subjects(data: Path, only: str | None) -> list[Subject]:
     return [*found, digits_subject(load_model("zoo:digits"))]
 
 
-def compared(data: Path, seeds: int, only: str | None) -> dict[str, Any]:
-    """Every subject under every basis; random bases over several draws, the toy over several networks."""
+def compared(data: Path, seeds: int, only: str | None, bases: Sequence[str]) -> dict[str, Any]:
+    """Every subject under every basis; random bases over several draws."""
     runs = []
     chosen = [one for one in subjects(data, only) if only is None or only in one.name]
     if only is None or only in "block-diagonal toy":
-        chosen += [block_toy(seed) for seed in range(1)]
+        chosen.append(block_toy(0))
     for subject in chosen:
-        for basis in ("lib", "pca", "neuron", "random"):
+        for basis in bases:
             for seed in range(seeds if basis == "random" else 1):
                 runs.append(measure_subject(subject, basis=basis, seed=seed, null=100))
-                sys.stderr.write(f"{runs[-1]!r}\n")
+                sys.stderr.write(f"{runs[-1].table()}\n")
     if only is None or only in "zoo:docs":
-        runs += docs_runs()
+        runs += docs_runs(bases)
     if (data / "models/stories260K").is_dir() and (only is None or only in "stories260K"):
-        runs += stories_runs(data)
+        runs += stories_runs(data, bases)
     found: dict[str, Any] = {"bases": compare(runs), "layers": [row for run in runs for row in run.table()]}
     found["share of nodes with 90 % of their power at one frequency"] = {
         f"{run.model}, {run.basis}": pure(run, chosen) for run in runs if "modadd" in run.model and run.seed == 0
@@ -202,27 +205,63 @@ def pure(run: Any, chosen: list[Subject]) -> dict[str, float]:
     return shares
 
 
-def docs_runs() -> list[Any]:
+def docs_runs(bases: Sequence[str]) -> list[Any]:
+    return language_runs(docs(context=64, windows=64), bases)
+
+
+def docs(*, context: int, windows: int) -> Subject:
     from unweave.models import zoo
     from unweave.models.zoo import corpus
 
     held_out = set(zoo.facts("docs")["held_out"])
     texts = [one.text for one in corpus.documentation() if one.name in held_out]
-    return language_runs(language_subject(load_model("zoo:docs"), texts, context=64, windows=64))
+    return language_subject(load_model("zoo:docs"), texts, context=context, windows=windows)
 
 
-def stories_runs(data: Path) -> list[Any]:
+def stories_runs(data: Path, bases: Sequence[str]) -> list[Any]:
+    return language_runs(stories(data), bases)
+
+
+def stories(data: Path) -> Subject:
     raw = gzip.decompress((data / "text/corpora/tinystories_1000.json.gz").read_bytes())
     texts = [one if isinstance(one, str) else one["story"] for one in json.loads(raw)]
-    return language_runs(language_subject(load_model(str(data / "models/stories260K")), texts, context=64, windows=64))
+    return language_subject(load_model(str(data / "models/stories260K")), texts, context=64, windows=64)
 
 
-def language_runs(subject: Subject) -> list[Any]:
+def language_runs(subject: Subject, bases: Sequence[str]) -> list[Any]:
     found = []
-    for basis in ("lib", "pca", "neuron", "random"):
-        options = {"sources": (1, None), "batch": 16}
-        found.append(measure_subject(subject, basis=basis, with_edges=False, options=options))
+    for basis in bases:
+        found.append(measure_subject(subject, basis=basis, with_edges=False, options={"batch": 16}))
         sys.stderr.write(f"{found[-1].table()}\n")
+    return found
+
+
+def attention(data: Path) -> dict[str, Any]:
+    """The attention section of a language model's last block: exact, and by one source over positions with all hidden
+    coordinates, which is what it cost without a closed form; then its edges, on two windows.
+    """
+    found = {}
+    for subject in (stories(data), docs(context=64, windows=32)):
+        section = subject.sections[0]
+        closed_chain = list(subject.sections)
+        without = [replace(section, form=None), *subject.sections[1:]]
+        some = subject.inputs[:16]
+        one: dict[str, Any] = {"windows of 64 tokens": len(some), "width": section.d_in}
+        options = {"basis": subject.given, "edges": "none", "batch": 4}
+        exact, one["bases, closed form"] = timed(fit, closed_chain, some, **options)
+        drawn, one["bases, 1 source over positions"] = timed(fit, without, some, sources=(1, None), **options)
+        top = exact.lambdas[exact.layers[0]]
+        relative = ((drawn.lambdas[exact.layers[0]][:15] - top[:15]) / top[:15]).abs()
+        one["1 source: worst relative difference of the top 15 importances"] = float(relative.max())
+        pair = exact.layers[:2]
+        bases = {layer: exact.bases[layer] for layer in pair}
+        closed, one["edges of 2 windows, closed form"] = timed(fit, closed_chain[:1], some[:2], basis=bases)
+        slow, one["edges of 2 windows, derivatives"] = timed(fit, without[:1], some[:2], basis=bases)
+        most = slow.edges[pair].max()
+        one["edges: largest difference over the largest"] = float(
+            (closed.edges[pair] - slow.edges[pair]).abs().max() / most
+        )
+        found[subject.name] = one
     return found
 
 
@@ -251,7 +290,11 @@ def cifar(data: Path, seed: int = 0) -> Subject:
             torch.nn.functional.cross_entropy(net(train[some].float()), classes[some]).backward()
             optimiser.step()
     weights = [(one.weight.detach().T.double(), one.bias.detach().double()) for one in layers]
-    return perceptron_subject(weights, (train[:10_000], test, targets), f"CIFAR-10 JPEG, seed {seed}")
+    found = torch.relu(torch.relu(test @ weights[0][0] + weights[0][1]) @ weights[1][0] + weights[1][1])
+    right = ((found @ weights[2][0] + weights[2][1]).argmax(1) == targets).double().mean()
+    sys.stderr.write(f"{float(right):.4f} right of all {len(test)} test images\n")
+    some = slice(0, 2000)  # every edge of a dense basis is a product over all of them
+    return perceptron_subject(weights, (train[:10_000], test[some], targets[some]), f"CIFAR-10 JPEG, seed {seed}")
 
 
 def cost() -> dict[str, Any]:
@@ -307,17 +350,19 @@ def gpt2(tokens: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["golden", "speed", "compare", "cost", "gpt2"])
+    parser.add_argument("what", choices=["golden", "speed", "compare", "cost", "attention", "gpt2"])
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only")
+    parser.add_argument("--bases", default="lib,pca,neuron,random")
     parser.add_argument("--tokens", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     run = {
         "golden": lambda: golden(asked.data), "speed": lambda: speed(asked.data), "cost": cost,
-        "compare": lambda: compared(asked.data, asked.seeds, asked.only), "gpt2": lambda: gpt2(asked.tokens),
+        "compare": lambda: compared(asked.data, asked.seeds, asked.only, asked.bases.split(",")),
+        "attention": lambda: attention(asked.data), "gpt2": lambda: gpt2(asked.tokens),
     }[asked.what]  # fmt: skip
     print(json.dumps(run(), indent=1, default=float))
 

@@ -79,10 +79,11 @@ def test_what_is_wrong_is_said(unweave, arguments, message):
 
 def test_a_file_that_is_no_checkpoint_is_named(unweave, tmp_path):
     wrong = tmp_path / "wrong.pt"
-    wrong.write_bytes(b"not a checkpoint")
-    done = unweave("lib", "modadd", "--checkpoint", str(wrong), "-q")
-    assert done.code == 2
-    assert "is no checkpoint of tensors alone" in done.message
+    for content in (b"not a checkpoint", b"hello"):  # the second is an instruction to pickle
+        wrong.write_bytes(content)
+        done = unweave("lib", "modadd", "--checkpoint", str(wrong), "-q")
+        assert done.code == 2
+        assert "is no checkpoint of tensors alone" in done.message
     torch.save([1, 2], wrong)
     done = unweave("lib", "modadd", "--checkpoint", str(wrong), "-q")
     assert done.code == 2

@@ -10,8 +10,9 @@ from unweave.interaction.ablation import ablate_nodes, envelope
 from unweave.interaction.builders import mlp, sections_of
 from unweave.interaction.edge_ablation import ablate_edges
 from unweave.interaction.fit import fit
-from unweave.interaction.forms import Linear, Norm
+from unweave.interaction.forms import Linear
 from unweave.interaction.masked import FEW, masked_outputs
+from unweave.interaction.norms import Norm
 from unweave.interaction.stream import Local
 
 X = draw(80, 3, 6)

@@ -146,9 +146,69 @@ def test_transformers_get_closed_forms_of_mlp_norm_and_head(name):
         assert torch.allclose(edges.diagonal()[:5], slow.edges[pair].diagonal()[:5], rtol=1e-5), (pair, size)
 
 
+def test_a_norm_that_is_none_of_the_stream_has_no_variance_to_isolate():
+    with pytest.raises(InputError, match=r"the norm at blocks.0.ln1 is no LayerNorm or RMSNorm of the stream"):
+        chain(tiny.model_of("gemma2"), granularity="isolated")
+
+
+def test_keys_out_of_a_window_are_left_to_derivatives():
+    (section,) = chain(tiny.model_of("mistral"), ["blocks.0.resid_pre", "blocks.0.resid_mid"], probe=tiny.ids_of(2, 9))
+    assert section.form is None
+
+
+def test_the_basis_behind_attention_is_that_of_derivatives():
+    model, tokens = tiny.model_of("llama"), tiny.ids_of(3, 4)
+    layers = ["blocks.0.resid_pre", "blocks.0.resid_mid"]
+    closed = chain(model, layers)
+    from dataclasses import replace
+
+    found = fit(closed, tokens, matmul="float64", batch=2)
+    slow = fit([replace(one, form=None) for one in closed], tokens, batch=2)
+    assert torch.allclose(found.lambdas[layers[0]][:5], slow.lambdas[layers[0]][:5], rtol=1e-9)
+    assert torch.allclose(found.edges[layers[0], layers[1]][:, :5], slow.edges[layers[0], layers[1]][:, :5], rtol=1e-5)
+
+
 def test_a_block_that_does_more_than_its_weights_say_is_left_to_derivatives():
     model = tiny.model_of("llama")
     block = model.module.model.layers[0].mlp
     block.act_fn = nn.Tanh()  # the configuration says otherwise
     (section,) = chain(model, ["blocks.0.resid_mid", "blocks.0.resid_post"], probe=tiny.ids_of(2, 4))
     assert section.form is None
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "neox", "neox-sequential", "opt"])
+def test_every_section_of_a_transformer_has_a_closed_form(name):
+    module = tiny.module_of(name)
+    if name != "llama":  # whose norms compute in float32 whatever its weights are
+        module = module.double()  # every section is then compared with the model to 1e-9
+    model, tokens = uw.load_model(module, name=name), tiny.ids_of(2, 9)
+    for granularity in ("coarse", "isolated"):
+        sections = chain(model, granularity=granularity, probe=tokens)
+        without = [one.name for one in sections if one.form is None]
+        if granularity != "coarse":
+            assert without == []
+        else:  # a parallel block is one section; from stream to logits is more than a form
+            assert all(name == "neox" or at.endswith("-> logits") for at in without), without
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "neox"])
+def test_a_chain_with_isolated_norms_is_the_model_and_keeps_the_laws(name):
+    model, tokens = tiny.model_of(name), tiny.ids_of(6, 5)
+    sections = chain(model, granularity="isolated")
+    x = sections[0].inputs(tokens)[0]
+    for one in sections:
+        x = one(x, None)
+    assert torch.allclose(x.float(), model.capture(tokens, "logits")["logits"], atol=1e-4)
+    found = fit(sections[-4:], tokens, matmul="float64")
+    for one in sections[-4:]:
+        layer = "+".join(one.site_in)
+        basis, lambdas = found.bases[layer], found.lambdas[layer]
+        z = (one.inputs(tokens)[0].flatten(0, 1) - basis.origin) @ basis.read
+        assert torch.allclose(z.square().mean(0)[:10], lambdas[:10], rtol=1e-6)
+        projector = basis.read @ basis.write
+        assert torch.allclose(projector @ projector, projector, atol=1e-7)
+        if one.isolated:
+            assert basis.read[1:, 0].abs().max() == 0  # the variance is a direction of its own
+            assert basis.read[0, 1:].abs().max() == 0
+    isolated = sum(one.isolated for one in sections)
+    assert isolated == (1 if name == "neox" else 5)  # two blocks and the last norm; parallel blocks are not cut there

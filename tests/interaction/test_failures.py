@@ -23,6 +23,7 @@ def test_options_are_checked_before_anything_runs():
         ({"sources": 0}, "at least one source is needed"),
         ({"batch": 0}, "batch: "),
         ({"rel_D": -1.0}, "rel_variance: "),
+        ({"dtype": "float16"}, "dtype: "),
     ]:
         with pytest.raises(InputError, match=message):
             fit(perceptron(), X, **options)
@@ -45,6 +46,11 @@ def test_data_that_carry_nothing_are_named():
         fit(perceptron(), X.index_fill(0, torch.tensor([3]), torch.nan))
     with pytest.raises(DataError, match=r"layers.0 is the same for all 40 rows: nothing varies there"):
         fit(perceptron(), torch.ones(40, 5).double())
+
+
+def test_a_cut_above_everything_is_told_from_data_that_do_not_vary():
+    with pytest.raises(DataError, match=r"no variance at layers.2 is above the cut 1e\+09, the largest is .*: cut lower"):
+        fit(perceptron(), X, abs_threshold=1e9)
 
 
 def test_dead_units_are_listed_and_rank_is_what_varies():

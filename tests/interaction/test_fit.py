@@ -201,6 +201,25 @@ def test_a_featurizer_can_stand_as_the_basis_of_a_layer():
     close(found.lambdas["ln1.0"], neurons.lambdas["ln1.0"], 1e-9)
 
 
+def test_edges_between_blocks_are_the_sums_of_those_between_their_coordinates():
+    blocks = uw.AffineFeaturizer(read=draw(6, 6), write=draw(6, 6), blocks=(2, 3, 1))
+    found = fit(transformer(), X, basis={"ln2.0": blocks, "ln1.0": uw.features.neurons(6)}, matmul="float64")
+    whole, summed = found.edges["ln1.0", "ln2.0"], found.block_edges("ln1.0", "ln2.0")
+    assert summed.shape == (3, 6)
+    close(summed[1], whole[2:5].sum(0), 1e-12)
+    with pytest.raises(uw.errors.UnknownName, match="unknown pair of layers"):
+        found.block_edges("ln1.0", "unembed")
+
+
+def test_activations_of_less_precision_move_importances_by_their_rounding(fitted):
+    coarse = fit(transformer(), X, dtype="float32", matmul="float64")
+    assert coarse.compute.dtype == "float32"
+    for layer, lambdas in coarse.lambdas.items():
+        difference = ((lambdas[:4] - fitted.lambdas[layer][:4]) / fitted.lambdas[layer][:4]).abs().max()
+        assert difference < 1e-5
+    assert any(not torch.equal(coarse.lambdas[layer], fitted.lambdas[layer]) for layer in ("ln2.0", "unembed"))
+
+
 def test_a_sparse_dictionary_can_stand_as_the_basis_too():
     """With a nonlinearity, edges come from derivatives through encoder and decoder."""
     dictionary = uw.AffineFeaturizer(read=draw(6, 9), write=draw(9, 6), act=Activation(kind="relu"))

@@ -20,9 +20,8 @@ HELP = """Fit the local interaction basis of a model and count the directions th
     unweave lib fit --model zoo:docs --text corpus.txt --block 5 --basis pca --out pca
 
 A language model is taken one block at a time, from the stream before it to the last norm, and scored by its
-next-token loss on windows that nothing was fitted on; nodes needed keep it within 0.01 nats. Edges of sections
-without a closed form are ablated only with --edges: each coordinate is then a run of its own. In Python:
-uw.load("digits").
+next-token loss on windows that nothing was fitted on; nodes needed keep it within 0.01 nats. Its edges are ablated
+only with --edges: each coordinate is then a run of its own. In Python: uw.load("digits").
 """
 
 
@@ -64,7 +63,7 @@ def fit(
     plan = _plan(subject)
     progress = listener(quiet=quiet)
     options: dict[str, Any] = {
-        "basis": basis, "seed": seed, "null": 100, "with_edges": closed or edges,
+        "basis": basis, "seed": seed, "null": 100, "with_edges": edges or subject.score == "accuracy",
         "options": {"sources": _sources(sources, closed=closed), "batch": 256 if closed else 8},
     }  # fmt: skip
     if dry_run:

@@ -1,16 +1,7 @@
 """The closed form of attention: all its Jacobians as sums of small products in head space.
 
-At key position s the output of query t changes by `a W_V W_O` (the value that is copied) and by
-`c a (W_K q) (v_s - z_t) W_O` (the pattern that shifts); at the query itself in addition by `W_Q B W_O` and, past the
-attention, by the skip. The sums over data are taken inside, between heads, on (head width)^2 numbers; the weights and
+The sums over data are taken inside, between heads, on (head width)^2 numbers (`interaction/heads.py`); the weights and
 the metric are applied once, outside.
-
-| code | paper | shape | meaning, unit | where |
-|---|---|---|---|---|
-| `pattern` | a | (batch, head, query, key) | weights that sum to 1 over keys | specs/lib.md 5.1 |
-| `mixed` | z | (batch, head, query, e) | pattern-weighted values | same |
-| `turns` | B | (batch, head, query, e, e) | `c sum_s a_s k_s (x) (v_s - z)`: effect of a change of the query | same |
-| `scale` | c | scalar | on the scores, 1 / sqrt(e) | same |
 """
 
 from __future__ import annotations
@@ -22,7 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.features.affine import AffineFeaturizer
-from unweave.interaction.forms import ELEMENTS, Sums
+from unweave.interaction.forms import ELEMENTS, Sums, added, skipped
+from unweave.interaction.heads import Behind, Parts, Rotary, moments_of, query_effect
+from unweave.interaction.norms import Norm
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,13 +33,22 @@ class Attention:
     scale: float
     last: bool = False
     """Whether the output is at the last position alone."""
-    skip: bool = True
-    """Whether the stream is added."""
+    skip: bool | Float[Tensor, "d d_out"] = True
+    """Whether the stream is added, or by which matrix."""
+    norm: Norm | None = None
+    """In front; its weight and bias are in the matrices already, so that it only makes unit rows."""
+    rotary: Rotary | None = None
+    """Turns queries and keys by their position."""
 
     @property
     def mixes(self) -> bool:
         """Positions see one another."""
         return True
+
+    @property
+    def is_plain(self) -> bool:
+        """Without norm, rotation and matrix around it."""
+        return self.norm is None and self.rotary is None and isinstance(self.skip, bool)
 
     def forward(self, x: Tensor) -> Tensor:
         """The section itself."""
@@ -55,63 +57,65 @@ class Attention:
     def folded(self, x: Tensor, constant: Tensor) -> Tensor:
         """Biases times the constant of their own position; the output's travels through the pattern."""
         ones = constant[:, None]
-        stream, own = (x[:, -1:], ones[:, :, -1:]) if self.last else (x, ones)
-        query = _heads(stream, self.w_q) + own * self.b_q[:, None].to(x)
-        key, value = (_heads(x, w) + ones * b[:, None].to(x) for w, b in ((self.w_k, self.b_k), (self.w_v, self.b_v)))
+        query, key, value = self._read(x if self.norm is None else self.norm.unit(x)[0], ones)
         pattern = self.pattern(query, key)
         heads = len(self.w_o)
         out = torch.einsum("bhte,heo->bto", pattern @ value, self.w_o.to(x))
         carried = (pattern @ ones.expand(-1, heads, -1, -1)).mean(1)
         out = out + carried * self.b_o.to(x)
-        return out + stream if self.skip else out
+        return added(out, x[:, -1:] if self.last else x, self.skip)
 
     def gather(self, x: Tensor, metric: Tensor) -> Sums:
-        """Head-space moments (h, h, 3e, 3e), those with the skip (h, 3e, e), and the number of queries."""
+        """What `moments_of` sums."""
         heads, width = self.w_o.shape[:2]
-        moments = torch.zeros(heads, heads, 3 * width, 3 * width, dtype=torch.float64)
-        with_skip = torch.zeros(heads, 3 * width, width, dtype=torch.float64)
-        queries = torch.tensor(0.0, dtype=torch.float64)
         inner = torch.einsum("hea,ab,gfb->hgef", self.w_o, metric, self.w_o)
-        steps = max(1, ELEMENTS // (heads * (1 if self.last else x.shape[1]) * width**2))
-        for first in range(0, len(x), steps):
-            parts = self._parts(x[first : first + steps])
-            turns = [parts.turns(head, self.scale) for head in range(heads)]
-            for one in range(heads):
-                for other in range(one, heads):
-                    moments[one, other] += _pair(parts, turns, (one, other), inner[one, other], self.scale)
-            with_skip += _alone(parts, turns, self.scale)
-            queries += parts.query[:, 0, :, 0].numel()
-        return moments, with_skip, queries
+        positions = x.shape[1]
+        queries = 1 if self.last else positions
+        steps = max(1, ELEMENTS // (queries * max(heads * width**2, 4 * positions)))
+        found = [moments_of(self._parts(part), inner) for part in x.split(steps)]
+        return tuple(sum(each[1:], each[0]) for each in zip(*found, strict=True))
 
     def finish(self, sums: Sums, metric: Tensor) -> Tensor:
-        """The weights around the moments: `sum_hg W_h moments_hg W_g'`, and what the skip adds."""
-        moments, with_skip, queries = sums
-        weights = torch.cat([self.w_v, self.w_k, self.w_q], dim=2)
-        total = torch.zeros(weights.shape[1], weights.shape[1], dtype=torch.float64)
+        """The weights around the moments: `sum_hg W_h moments_hg W_g'`, and what the skip adds; behind a norm W has the
+        mean taken out and terms of its direction join.
+        """
+        moments, with_skip, queries, *direction = sums
+        weights = self._centred(torch.cat([self.w_v, self.w_k, self.w_q], dim=2).mT).mT
+        width = weights.shape[1]
+        total = torch.zeros(width, width, dtype=torch.float64)
         for one in range(len(weights)):
             for other in range(one, len(weights)):
                 term = weights[one] @ moments[one, other] @ weights[other].T
                 total += term if one == other else term + term.T
-        if not self.skip:
+        across = torch.einsum("hdx,hxe->hde", weights, with_skip)
+        if direction:
+            taken, own, square = direction
+            cross = torch.einsum("hdx,hxo->do", weights, taken) / width
+            total = total - cross - cross.T + square / width**2
+            across = across - own / width
+        skip = skipped(self.skip, width)
+        if skip is None:
             return total
-        cross = torch.einsum("hdx,hxe,heo->do", weights, with_skip, self.w_o) @ metric
-        return total + cross + cross.T + queries * metric
+        cross = torch.einsum("hde,heo->do", across, self.w_o) @ metric @ skip.T
+        return total + cross + cross.T + queries * (skip @ metric @ skip.T)
 
     def edges(self, x: Tensor, source: AffineFeaturizer, target: AffineFeaturizer, dtype: torch.dtype) -> Tensor:
         """Every coordinate's attribution: what is copied by the pattern, what moves the pattern, and the skip."""
         after = torch.einsum("heo,oi->hei", self.w_o, target.read)
-        copied = torch.einsum("jd,hde,hei->jhi", source.write, self.w_v, after).to(dtype)
-        around = (source.write @ target.read).to(dtype) if self.skip else None
+        write = self._centred(source.write)
+        copied = torch.einsum("jd,hde,hei->jhi", write, self.w_v, after).to(dtype)
+        skip = skipped(self.skip, source.write.shape[1])
+        around = None if skip is None else (source.write @ skip @ target.read).to(dtype)
         count, outputs = source.write.shape[0], after.shape[2]
         total = torch.zeros(outputs, count, dtype=torch.float64)
         queries = 1 if self.last else x.shape[1]
         steps = max(1, ELEMENTS // (queries * count * max(outputs, len(self.w_o) * (x.shape[1] + 1))))
-        for first in range(0, len(x), steps):
-            part = x[first : first + steps]
+        for part in x.split(steps):
             parts = self._parts(part)
             z = ((part - source.origin.to(x)) @ source.read.to(x)).to(dtype)
-            moved = self._shifted(parts, z, source.write, after)
-            weighted = (parts.pattern.to(z) @ z[:, None]).permute(3, 0, 2, 1)
+            scaled = z if parts.behind is None else z * parts.behind.inverse[..., None].to(z)
+            moved = self._shifted(parts, scaled, source.write, after)
+            weighted = (parts.pattern.to(z) @ scaled[:, None]).permute(3, 0, 2, 1)
             moved += torch.matmul(weighted.flatten(1, 2), copied).unflatten(1, moved.shape[:2]).permute(1, 2, 0, 3)
             if around is not None:
                 moved += (z[:, -1:] if self.last else z)[..., None] * around
@@ -121,55 +125,25 @@ class Attention:
     def along_constant(self, x: Tensor, origin: Tensor, *, separate: bool) -> Tensor:
         """The derivative along `[origin, 1]` of one position after the other, or of all at once."""
         parts = self._parts(x)
-        query, key, value = (
-            _heads(origin[None, None], w)[0] + b[:, None].to(x)
-            for w, b in ((self.w_q, self.b_q), (self.w_k, self.b_k), (self.w_v, self.b_v))
+        moved = (
+            origin.expand_as(x) if self.norm is None else self.norm.along_constant(x, origin, separate=True)[:, :, 0]
         )
+        query, key, value = self._read(moved, torch.ones_like(moved[:, None, :, :1]))
         weights = parts.pattern
         as_key = self.scale * parts.pattern * (parts.query @ key.mT)
-        as_query = self.scale * parts.pattern * (parts.key @ query.mT).mT
+        turn = query_effect(parts, query)[1]
         own = torch.eye(x.shape[1], dtype=x.dtype)[-parts.query.shape[2] :]
-        if not separate:
-            weights, own = weights.sum(3, keepdim=True), own.sum(1, keepdim=True)
-        turn = as_query @ parts.value - as_query.sum(3, keepdim=True) * parts.mixed
         if separate:
             shifted = as_key[..., None] * (parts.value[:, :, None] - parts.mixed[:, :, :, None])
+            copied = weights[..., None] * value[:, :, None]
         else:
             shifted = (as_key @ parts.value - as_key.sum(3, keepdim=True) * parts.mixed)[:, :, :, None]
-        mixed = weights[..., None] * value[:, None] + shifted + own[..., None] * turn[:, :, :, None]
+            copied = (weights @ value)[:, :, :, None]
+            weights, own = weights.sum(3, keepdim=True), own.sum(1, keepdim=True)
+        mixed = copied + shifted + own[..., None] * turn[:, :, :, None]
         out = torch.einsum("bhtse,heo->btso", mixed, self.w_o.to(x))
         out = out + weights.mean(1)[..., None] * self.b_o.to(x)
-        return out + own[..., None] * origin if self.skip else out
-
-    def _shifted(self, parts: _Parts, z: Tensor, write: Tensor, after: Tensor) -> Tensor:
-        """(batch, query, coordinate, output): what coordinates do through the pattern. Values are projected on the
-        outputs first: there are fewer keys than head coordinates, or not many more.
-        """
-        key_reads, query_reads = (torch.einsum("jd,hde->hej", write, w).to(z) for w in (self.w_k, self.w_q))
-        own = z[:, -1:] if self.last else z
-        as_key = parts.query.to(z) @ key_reads
-        as_query = parts.key.to(z) @ query_reads
-        shifts = z[:, None, None] * as_key[:, :, :, None] + own[:, None, :, None] * as_query[:, :, None]
-        shifts = shifts * (self.scale * parts.pattern.to(z))[..., None]
-        coefficients = torch.cat([shifts, -shifts.sum(3, keepdim=True)], 3).permute(0, 2, 4, 1, 3).flatten(3)
-        keys = (parts.value @ after).to(z)[:, None].expand(-1, shifts.shape[2], -1, -1, -1)
-        queries = (parts.mixed @ after).to(z).permute(0, 2, 1, 3)[:, :, :, None]
-        return coefficients @ torch.cat([keys, queries], 3).flatten(2, 3)
-
-    def _parts(self, x: Tensor) -> _Parts:
-        query = _heads(x[:, -1:] if self.last else x, self.w_q) + self.b_q[:, None].to(x)
-        key, value = (_heads(x, w) + b[:, None].to(x) for w, b in ((self.w_k, self.b_k), (self.w_v, self.b_v)))
-        pattern = self.pattern(query, key)
-        diagonal = pattern[..., -1] if self.last else torch.diagonal(pattern, dim1=2, dim2=3)
-        return _Parts(
-            query=query,
-            key=key,
-            value=value,
-            pattern=pattern,
-            mixed=pattern @ value,
-            own_weight=diagonal,
-            own_value=value[:, :, -1:] if self.last else value,
-        )
+        return out if self.skip is False else out + own[..., None] * added(None, origin, self.skip)
 
     def pattern(self, query: Tensor, key: Tensor) -> Tensor:
         """Softmax of the scores over the keys that a query sees."""
@@ -182,80 +156,72 @@ class Attention:
             scores = scores.masked_fill(later, -torch.inf)
         return torch.softmax(scores, dim=-1)
 
+    def _shifted(self, parts: Parts, z: Tensor, write: Tensor, after: Tensor) -> Tensor:
+        """(batch, query, coordinate, output): what coordinates do through the pattern. Values are projected on the
+        outputs first: there are fewer keys than head coordinates, or not many more.
+        """
+        centred = self._centred(write)
+        key_reads, query_reads = (torch.einsum("jd,hde->hje", centred, w).to(z) for w in (self.w_k, self.w_q))
+        queries = parts.query.shape[2]
+        own = z[:, -queries:]
+        if self.rotary is None:
+            as_key = (parts.query.to(z) @ key_reads.mT)[:, :, :, None]
+            as_query = (parts.key.to(z) @ query_reads.mT)[:, :, None]
+        else:
+            seen, asked = (
+                self.rotary.turn(read[:, :, None].expand(-1, -1, count, -1), parts.count)
+                for read, count in ((key_reads, parts.count), (query_reads, queries))
+            )
+            as_key = torch.einsum("bhte,hjse->bhtsj", parts.query.to(z), seen)
+            as_query = torch.einsum("bhse,hjte->bhtsj", parts.key.to(z), asked)
+        along: Tensor | None = None
+        if parts.behind is not None:
+            along = (parts.behind.unit @ write.T / write.shape[1]).to(z)
+            by_key = (parts.query @ parts.behind.key.mT).to(z)[..., None]
+            by_query = (parts.behind.query @ parts.key.mT).to(z)[..., None]
+            as_key = as_key - along[:, None, None] * by_key
+            as_query = as_query - along[:, None, -queries:, None] * by_query
+        shifts = z[:, None, None] * as_key + own[:, None, :, None] * as_query
+        shifts = shifts * (self.scale * parts.pattern.to(z))[..., None]
+        coefficients = [shifts, -shifts.sum(3, keepdim=True)]
+        keys = (parts.value @ after).to(z)[:, None].expand(-1, queries, -1, -1, -1)
+        values = [keys, (parts.mixed @ after).to(z).permute(0, 2, 1, 3)[:, :, :, None]]
+        if parts.behind is not None and along is not None:
+            coefficients.append(-parts.pattern.to(z)[..., None] * (z * along)[:, None, None])
+            values.append((parts.behind.value @ after).to(z)[:, None].expand(-1, queries, -1, -1, -1))
+        together = torch.cat(coefficients, 3).permute(0, 2, 4, 1, 3).flatten(3)
+        return together @ torch.cat(values, 3).flatten(2, 3)
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Parts:
-    """What attention computes on the way, by head."""
+    def _parts(self, x: Tensor) -> Parts:
+        unit, inverse = (x, None) if self.norm is None else self.norm.unit(x)
+        query, key, value = self._read(unit, torch.ones_like(x[:, None, :, :1]))
+        behind: Behind | None = None
+        if inverse is not None:
+            moved = self._read(unit, torch.zeros_like(x[:, None, :, :1]))
+            behind = Behind(unit=unit, inverse=inverse[..., 0], query=moved[0], key=moved[1], value=moved[2])
+        pattern = self.pattern(query, key)
+        return Parts(
+            query=query, key=key, value=value, pattern=pattern, mixed=pattern @ value,
+            scale=self.scale, rotary=self.rotary, behind=behind,
+        )  # fmt: skip
 
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    pattern: Tensor
-    mixed: Tensor
-    own_weight: Tensor
-    """(batch, head, query): the weight a query gives its own position."""
-    own_value: Tensor
+    def _read(self, rows: Tensor, ones: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of rows, (batch, head, position, e), biases times the constant."""
+        own_rows, own = (rows[:, -1:], ones[:, :, -1:]) if self.last else (rows, ones)
+        query = _heads(own_rows, self.w_q) + own * self.b_q[:, None].to(rows)
+        key, value = (
+            _heads(rows, w) + ones * b[:, None].to(rows) for w, b in ((self.w_k, self.b_k), (self.w_v, self.b_v))
+        )
+        if self.rotary is None:
+            return query, key, value
+        count = rows.shape[1]
+        return self.rotary.turn(query, count), self.rotary.turn(key, count), value
 
-    @property
-    def own_shift(self) -> Tensor:
-        """`v - z` at the query's own position."""
-        return self.own_value - self.mixed
-
-    def turns(self, head: int, scale: float) -> Tensor:
-        """(batch query, e, e): what a change of the query does to the mixed value."""
-        weighted = self.pattern[:, head, :, :, None] * self.key[:, head, None]
-        moved = weighted.mT @ self.value[:, head, None]
-        moved -= weighted.sum(2)[..., None] * self.mixed[:, head, :, None, :]
-        return moved.mul_(scale).flatten(0, 1)
-
-
-def _pair(parts: _Parts, turns: list[Tensor], heads: tuple[int, int], inner: Tensor, scale: float) -> Tensor:
-    """The (3e, 3e) moments of two heads, blocks in the order value, key, query."""
-    one, other = heads
-    q, r = parts.query[:, one].flatten(0, 1), parts.query[:, other].flatten(0, 1)
-    u, w = parts.own_shift[:, one].flatten(0, 1), parts.own_shift[:, other].flatten(0, 1)
-    mine, theirs = (parts.own_weight[:, head].reshape(-1, 1) for head in (one, other))
-    turn, back = turns[one], turns[other]
-    joint = parts.pattern[:, one] * parts.pattern[:, other]
-    mass = joint.sum(2, keepdim=True)
-    shift = joint @ parts.value[:, one] - mass * parts.mixed[:, one]
-    shift_other = joint @ parts.value[:, other] - mass * parts.mixed[:, other]
-    worth = _worth(parts, joint, mass, (one, other), inner).reshape(-1, 1)
-    turned, turned_back = turn @ inner, back @ inner.T
-    value_key = scale * inner @ (shift_other.flatten(0, 1).T @ r)
-    key_value = scale * (q.T @ shift.flatten(0, 1)) @ inner
-    key_query = scale * (q * mine).T @ (turned_back @ u[..., None])[..., 0]
-    query_key = scale * (turned @ w[..., None])[..., 0].T @ (r * theirs)
-    value_query = inner @ (mine[..., None] * back).sum(0).T
-    query_value = (theirs[..., None] * turn).sum(0) @ inner
-    query_query = turned.transpose(0, 1).flatten(1) @ back.transpose(0, 1).flatten(1).T
-    return torch.cat(
-        [
-            torch.cat([mass.sum() * inner, value_key, value_query], 1),
-            torch.cat([key_value, scale**2 * (q * worth).T @ r, key_query], 1),
-            torch.cat([query_value, query_key, query_query], 1),
-        ]
-    )
-
-
-def _worth(parts: _Parts, joint: Tensor, mass: Tensor, heads: tuple[int, int], inner: Tensor) -> Tensor:
-    """(batch, query): `sum_s a a' (v_s - z) Q (v'_s - z')`, multiplied out so that no (query, key, e) array is made."""
-    v, z = parts.value[:, heads[0]] @ inner, parts.mixed[:, heads[0]] @ inner
-    w, y = parts.value[:, heads[1]], parts.mixed[:, heads[1]]
-    each = (joint @ (v * w).sum(2, keepdim=True))[..., 0]
-    return each - ((joint @ v) * y).sum(2) - ((joint @ w) * z).sum(2) + mass[..., 0] * (z * y).sum(2)
-
-
-def _alone(parts: _Parts, turns: list[Tensor], scale: float) -> Tensor:
-    """(h, 3e, e): the sums that meet the skip, which leads from a query to itself."""
-    heads, width = parts.query.shape[1], parts.query.shape[3]
-    found = []
-    for head in range(heads):
-        weight = parts.own_weight[:, head].reshape(-1, 1)
-        copied = torch.eye(width, dtype=torch.float64) * weight.sum()
-        shifted = scale * (parts.query[:, head].flatten(0, 1) * weight).T @ parts.own_shift[:, head].flatten(0, 1)
-        found.append(torch.cat([copied, shifted, turns[head].sum(0)]))
-    return torch.stack(found)
+    def _centred(self, vectors: Tensor) -> Tensor:
+        """Vectors (..., d) with their mean taken out where a norm in front does that."""
+        if self.norm is None or not self.norm.centred:
+            return vectors
+        return vectors - vectors.mean(-1, keepdim=True)
 
 
 def _heads(x: Tensor, weight: Tensor) -> Tensor:

@@ -66,6 +66,8 @@ class Principal:
     protected: int
     """Leading coordinates that stay directions of their own, first among the directions."""
     rank: LayerRank
+    spectrum: Float[Tensor, " d"]
+    """All eigenvalues of the covariance, descending, the protected coordinates' own among them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,6 +80,8 @@ class LayerBasis:
     rank: LayerRank
     degenerate: tuple[int, ...]
     """Sizes of the blocks of equal importance, in order; 1 for a direction of its own."""
+    spectrum: Tensor | None = None
+    """Of the covariance, where the basis was made from it."""
 
 
 def principal(sums: Moments, name: str, config: BasisConfig, *, protected: int = 0) -> Principal:
@@ -97,6 +101,8 @@ def principal(sums: Moments, name: str, config: BasisConfig, *, protected: int =
     scale = float(values.abs().max()) if len(values) else 0.0
     floor = _floor(scale, width, config.rel_variance, config.abs_threshold)
     kept = values > floor
+    if not bool(kept.any()) and 0 < scale <= floor:
+        raise DataError(f"no variance at {name} is above the cut {floor:.3g}, the largest is {scale:.3g}: cut lower")
     if not bool(kept.any()):
         raise DataError(f"{name} is the same for all {sums.count} rows: nothing varies there, leave the layer out")
     directions = torch.zeros(width, own + int(kept.sum()), dtype=torch.float64)
@@ -107,7 +113,8 @@ def principal(sums: Moments, name: str, config: BasisConfig, *, protected: int =
     rank = LayerRank(
         width=width, variances=len(variances), kept=len(variances), floor_variance=floor, floor_lambda=0.0, dead=dead
     )
-    return Principal(mean=mean, variances=variances, directions=directions, protected=own, rank=rank)
+    spectrum = torch.cat([covariance.diagonal()[:own], values]).sort(descending=True).values
+    return Principal(mean=mean, variances=variances, directions=directions, protected=own, rank=rank, spectrum=spectrum)
 
 
 def interaction_basis(
@@ -139,6 +146,7 @@ def interaction_basis(
         metric=found.directions @ inside @ found.directions.T,
         rank=replace(found.rank, kept=len(lambdas), floor_lambda=floor, lowest=lowest),
         degenerate=blocks,
+        spectrum=found.spectrum,
     )
 
 
@@ -151,6 +159,7 @@ def pca_basis(found: Principal, provenance: Provenance) -> LayerBasis:
         metric=found.directions @ found.directions.T,
         rank=found.rank,
         degenerate=blocks,
+        spectrum=found.spectrum,
     )
 
 
@@ -167,6 +176,7 @@ def random_basis(found: Principal, provenance: Provenance, *, seed: int, whitene
         metric=read @ read.T,
         rank=found.rank,
         degenerate=blocks,
+        spectrum=found.spectrum,
     )
 
 

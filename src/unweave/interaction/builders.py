@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from unweave.errors import InputError, unknown_name
 from unweave.interaction.attention import Attention
 from unweave.interaction.forms import Form, Linear
+from unweave.interaction.norms import Divided, Norm, NormBeside, Variance
 from unweave.interaction.perceptron import Mlp
 from unweave.interaction.stream import as_rows
 from unweave.interaction.weights import form_of
+from unweave.models.families import Family
 from unweave.models.loading import load_model
 from unweave.models.modadd import ModularAddition, modadd_from
 from unweave.models.model import Model
@@ -23,9 +25,9 @@ from unweave.models.points import blocks_of
 from unweave.models.sections import Section, modules_between
 from unweave.site import Site
 
-GRANULARITIES = ("coarse", "fine")
+GRANULARITIES = ("coarse", "fine", "isolated")
 """`coarse`: the stream before attention, between, and after the MLP; `fine`: behind every norm and at the neurons
-too."""
+too; `isolated`: also inside every norm, where the variance is a node of its own."""
 
 
 def mlp(layers: Any, *, act: str = "relu") -> list[Section]:
@@ -118,7 +120,8 @@ def chain(
         model: A `Model`, or any module with `nn.Sequential` parts.
         node_layers: Sites, or tuples of sites that together determine what follows; None takes those of a transformer
             that `granularity` names.
-        granularity: `coarse` or `fine`, where `node_layers` is None.
+        granularity: `coarse`, `fine` or `isolated`, where `node_layers` is None. `isolated` cuts every norm in two at
+            its variance (`blocks.0.ln1_variance`, beside the stream), behind which it is linear.
         probe: Inputs on which every section is compared with the model; None leaves that out.
 
     Raises:
@@ -139,6 +142,8 @@ def chain(
     if len(layers) < 2:
         raise InputError(f"{len(layers)} node layers: a chain needs at least two")
     found = [_with_form(known, known.section(start, end)) for start, end in itertools.pairwise(layers)]
+    if granularity == "isolated" and node_layers is None:
+        found = [half for one in found for half in _halves(one)]
     if probe is not None:
         for one in found:
             one.check(probe)
@@ -215,22 +220,56 @@ def _usual_layers(model: Model, granularity: str) -> list[Any]:
     family = model.family
     if family is None:
         raise InputError("a plain module does not say which of its layers are node layers: name them")
-    middle = "resid_mid" in family.components
     layers: list[Any] = ["blocks.0.resid_pre"]
     for block in range(len(blocks_of(model.module, family))):
-        name = f"blocks.{block}"
-        stream = "resid_mid" if middle else "resid_pre"
-        if granularity == "fine" and "ln1" in family.components and middle:
-            layers.append((f"{name}.ln1", f"{name}.resid_pre"))
-        if middle:
-            layers.append(f"{name}.resid_mid")
-        if granularity == "fine" and "ln2" in family.components and middle:
-            layers.append((f"{name}.ln2", f"{name}.{stream}"))
-            layers.append((f"{name}.mlp_act", f"{name}.{stream}"))
-        layers.append(f"{name}.resid_post")
+        layers += _inside(family, f"blocks.{block}", fine=granularity != "coarse")
     if model.has_logits and "final_norm" in family.others:
-        layers += ["final_norm", "logits"] if granularity == "fine" else ["logits"]
+        layers += ["final_norm", "logits"] if granularity != "coarse" else ["logits"]
     return layers
+
+
+def _inside(family: Family, name: str, *, fine: bool) -> list[Any]:
+    """The node layers of a block after its start."""
+    if "resid_mid" not in family.components:  # attention and MLP side by side
+        return [*([(f"{name}.attn_out", f"{name}.resid_pre")] if fine else []), f"{name}.resid_post"]
+    layers: list[Any] = []
+    if fine and "ln1" in family.components:
+        layers.append((f"{name}.ln1", f"{name}.resid_pre"))
+    layers.append(f"{name}.resid_mid")
+    if fine and "ln2" in family.components:
+        layers += [(f"{name}.ln2", f"{name}.resid_mid"), (f"{name}.mlp_act", f"{name}.resid_mid")]
+    return [*layers, f"{name}.resid_post"]
+
+
+def _halves(section: Section) -> list[Section]:
+    """A norm as the section to its variance and the section from there; any other as it is.
+
+    Raises:
+        InputError: The section is a norm whose weights do not say what it does.
+    """
+    form = section.form
+    name = next((site for site in section.site_out if site.rpartition(".")[2] in ("ln1", "ln2", "final_norm")), None)
+    if name is None or section.site_in[0].rpartition(".")[2] in ("ln1", "ln2", "final_norm"):
+        return [section]
+    if not isinstance(form, Norm | NormBeside):
+        raise InputError(f"the norm at {name} is no LayerNorm or RMSNorm of the stream: it has no variance to isolate")
+    norm, beside = (form.norm, True) if isinstance(form, NormBeside) else (form, False)
+    first, second = Variance(norm=norm), Divided(norm=norm, beside=beside)
+    middle = (Site(f"{name}_variance"), *section.site_in)
+
+    def varied(inputs: Any) -> Tensor:
+        return first.forward(section.inputs(inputs)[0])
+
+    before = replace(
+        section, name=f"{section.site_in[0]} -> {'+'.join(middle)}", site_out=middle, d_out=section.d_in + 1,
+        kind="variance", form=first, outputs=varied, function=lambda x, _context: first.forward(x),
+    )  # fmt: skip
+    after = replace(
+        section, name=f"{'+'.join(middle)} -> {'+'.join(section.site_out)}", site_in=middle, d_in=section.d_in + 1,
+        kind="norm", form=second, inputs=lambda inputs: (varied(inputs), {}), isolated=1,
+        function=lambda x, _context: second.forward(x),
+    )  # fmt: skip
+    return [before, after]
 
 
 def _with_form(model: Model, section: Section) -> Section:
@@ -247,7 +286,7 @@ def _with_form(model: Model, section: Section) -> Section:
         section,
         kind=type(form).__name__.lower(),
         form=form,
-        mixes=False,
+        mixes=form.mixes,
         inputs=lambda inputs: (as_rows(section.inputs(inputs)[0]).double(), {}),
         outputs=lambda inputs: as_rows(section.outputs(inputs)),
         function=lambda x, _context: form.forward(x),

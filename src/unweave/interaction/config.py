@@ -64,6 +64,8 @@ class ComputeConfig(Config):
     """Whether biases are weights of a constant input, which the path from zero then scales too."""
     batch: Annotated[int, Field(ge=1)] = 256
     """Inputs that are computed at once."""
+    dtype: Literal["float32", "float64"] = "float64"
+    """What sections with closed forms run in; sums over data and eigenproblems are float64 always."""
     matmul: Literal["float32", "float64"] = "float32"
     """Products of edges; their sums are float64 always."""
     seed: int = 0

@@ -50,6 +50,7 @@ def fit(
     edge_sources: int = 1,
     fold_bias: bool = False,
     batch: int = 256,
+    dtype: str = "float64",
     matmul: str = "float32",
     seed: int = 0,
     progress: Progress | None = None,
@@ -79,7 +80,9 @@ def fit(
         edge_sources: Draws of signs for stochastic edges.
         fold_bias: Whether biases are weights of a constant input, so that the path from zero scales them too.
         batch: Inputs computed at once.
-        matmul: Precision of the products of edges; everything else is float64 where the section is.
+        dtype: What sections with closed forms run in: `float64`, or `float32`, whose rounding then stands in the
+            activations. Moments, metrics and eigenproblems are float64 either way; other sections run in their model's.
+        matmul: Precision of the products of edges; their sums are float64.
         seed: Of random bases and sources.
         progress: Who listens.
 
@@ -126,12 +129,18 @@ def fit(
             "edge_sources": edge_sources,
             "fold_bias": fold_bias,
             "batch": batch,
+            "dtype": dtype,
             "matmul": matmul,
             "seed": seed,
         },
         source="options",
     )
-    work = Work(stream=Stream(sections, inputs, batch), given=given, config=config, compute=compute)
+    work = Work(
+        stream=Stream(sections, inputs, batch, dtype=getattr(torch, compute.dtype)),
+        given=given,
+        config=config,
+        compute=compute,
+    )
     return _fit(work, progress or SILENT)
 
 
@@ -160,7 +169,7 @@ def _fit(work: Work, progress: Progress) -> InteractionResult:
         bases={layer: bases[layer].featurizer for layer in layers},
         lambdas={layer: bases[layer].lambdas for layer in layers},
         lambda_se={layer: errors[layer] for layer in layers if len(errors[layer])},
-        variances={layer: variances(one, work.config) for layer, one in zip(layers, sums, strict=True)},
+        variances={layer: variances(one, bases[layer], work.config) for layer, one in zip(layers, sums, strict=True)},
         ranks={layer: bases[layer].rank for layer in layers},
         metrics={layer: bases[layer].metric for layer in layers},
         edges={pair: value.edges for pair, value in found.items()},

@@ -3,7 +3,8 @@
 A form says how a section of one kind is computed (`forward`), how with its biases scaled by a constant (`folded`), and
 answers two questions by matrix products instead of a pass for every direction. `gather` sums over a batch what the
 metric needs, `finish` turns the sums into it: sums add over batches, shards and ranks. `edges` sums squared
-attributions over a batch. Rows are positions; only attention mixes them. Attention and MLP have files of their own.
+attributions over a batch. Rows are positions; only attention mixes them. Attention, MLP and norms have files of their
+own.
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
@@ -125,76 +126,19 @@ class Linear:
         return (origin @ self.weight + self.bias).to(x).expand(*x.shape[:2], 1, -1)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Norm:
-    """`(x - mean) / sqrt(variance + epsilon) * weight + bias`; without `centred` the root mean square alone."""
+def skipped(skip: bool | Tensor, width: int) -> Tensor | None:
+    """The matrix by which the input of a section is added to its output; None where it is not."""
+    if isinstance(skip, bool):
+        return torch.eye(width, dtype=torch.float64) if skip else None
+    return skip
 
-    weight: Float[Tensor, " d"]
-    bias: Float[Tensor, " d"]
-    epsilon: float = 1e-5
-    centred: bool = True
 
-    @property
-    def mixes(self) -> bool:
-        """Positions are independent."""
-        return False
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The map."""
-        unit, _ = self.unit(x)
-        return unit * self.weight.to(x) + self.bias.to(x)
-
-    def folded(self, x: Tensor, constant: Tensor) -> Tensor:
-        """Bias times the constant; what divides is no bias."""
-        unit, _ = self.unit(x)
-        return unit * self.weight.to(x) + constant * self.bias.to(x)
-
-    def gather(self, x: Tensor, metric: Tensor) -> Sums:
-        """Moments of the normalised rows under the inverse variance."""
-        unit, inverse = self.unit(x.flatten(0, 1))
-        scaled = unit * inverse
-        value = ((unit @ self._scaled(metric)) * unit).sum(1, keepdim=True)
-        return inverse.square().sum(), scaled.T @ scaled, (scaled * value).T @ scaled
-
-    def finish(self, sums: Sums, metric: Tensor) -> Tensor:
-        """A diagonal corrected by rank two a row: `(P - u u'/d) K (P - u u'/d) / variance`, P taking the mean out."""
-        count, gram, weighted = sums
-        width = len(self.weight)
-        inner = self._scaled(metric)
-        centre = self.centre(width, metric)
-        cross = gram @ inner @ centre / width
-        return count * centre @ inner @ centre - cross - cross.T + weighted / width**2
-
-    def edges(self, x: Tensor, source: AffineFeaturizer, target: AffineFeaturizer, dtype: torch.dtype) -> Tensor:
-        """The square of a constant minus a rank-one term, multiplied out: three matrix products."""
-        unit, inverse = self.unit(x.flatten(0, 1))
-        width = len(self.weight)
-        fixed = source.write @ self.centre(width, x) @ (self.weight[:, None] * target.read)
-        scaled = values_of(x, source).flatten(0, 1) * inverse
-        alpha, beta = unit @ source.write.T, unit @ (self.weight[:, None] * target.read) / width
-        square = fixed.square() * scaled.square().sum(0)[:, None]
-        cross = -2 * fixed * ((scaled.square() * alpha).T @ beta)
-        return (square + cross + (scaled * alpha).square().T @ beta.square()).T
-
-    def along_constant(self, x: Tensor, origin: Tensor, *, separate: bool) -> Tensor:
-        """What the normalisation does to the origin, and the bias."""
-        unit, inverse = self.unit(x)
-        moved = origin @ self.centre(len(origin), x) - unit * (unit @ origin)[..., None] / len(origin)
-        return (moved * inverse * self.weight.to(x) + self.bias.to(x))[:, :, None]
-
-    def _scaled(self, metric: Tensor) -> Tensor:
-        return self.weight[:, None] * metric * self.weight
-
-    def centre(self, width: int, like: Tensor) -> Tensor:
-        """What takes the mean out, or the identity."""
-        identity = torch.eye(width, dtype=like.dtype)
-        return identity - 1 / width if self.centred else identity
-
-    def unit(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of mean square one, and one over their size."""
-        moved = x - x.mean(-1, keepdim=True) if self.centred else x
-        inverse = (moved.square().mean(-1, keepdim=True) + self.epsilon).rsqrt()
-        return moved * inverse, inverse
+def added(out: Tensor | None, x: Tensor, skip: bool | Tensor) -> Tensor:
+    """The output with what passes by."""
+    if skip is False and out is not None:
+        return out
+    around = x if isinstance(skip, bool) else x @ skip.to(x)
+    return around if out is None else out + around
 
 
 def values_of(x: Tensor, source: AffineFeaturizer) -> Tensor:

@@ -72,9 +72,9 @@ def masked(
 def _runner(section: Section, local: Local, z: Tensor, source: AffineFeaturizer) -> Callable[[Tensor, Tensor], Tensor]:
     """(kept coordinates, columns to read at the end) -> values; one row where nothing is kept."""
     form: Any = section.form
-    if isinstance(form, Mlp) and form.w_up is None and form.norm is None:
+    if isinstance(form, Mlp) and form.is_plain:
         return _mlp(form, z, source)
-    if isinstance(form, Attention):
+    if isinstance(form, Attention) and form.is_plain:
         rows, index = _distinct(local.x)
         if len(rows) <= FEW:
             few = (rows - source.origin.to(rows)) @ source.read.to(rows)

@@ -185,8 +185,10 @@ def constant_importances(
     return {layer: found[layer] for layer in layers}
 
 
-def variances(sums: Moments, config: BasisConfig) -> Float[Tensor, " d"]:
+def variances(sums: Moments, basis: LayerBasis, config: BasisConfig) -> Float[Tensor, " d"]:
     """The eigenvalues of the covariance (about zero if not centred), descending."""
+    if basis.spectrum is not None:
+        return basis.spectrum
     covariance = sums.scatter / sums.count
     if not config.center:
         covariance = covariance + torch.outer(sums.mean, sums.mean)

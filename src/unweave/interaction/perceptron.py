@@ -19,10 +19,12 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from unweave.errors import unknown_name
 from unweave.features.affine import AffineFeaturizer
-from unweave.interaction.forms import ACTIVATIONS, ELEMENTS, Norm, Sums, values_of
+from unweave.interaction.forms import ACTIVATIONS, ELEMENTS, Sums, added, skipped, values_of
+from unweave.interaction.norms import Norm
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -36,7 +38,10 @@ class Mlp:
     w_out: Float[Tensor, "h d_out"]
     b_out: Float[Tensor, " d_out"]
     act: str = "relu"
-    skip: bool = False
+    skip: bool | Float[Tensor, "d_in d_out"] = False
+    """Whether x is added, or by which matrix."""
+    reads: int = 0
+    """The first coordinate that the norm and the neurons read: those before it only take part in the skip."""
     w_up: Tensor | None = None
     b_up: Tensor | None = None
     norm: Norm | None = None
@@ -53,24 +58,30 @@ class Mlp:
         """Positions are independent."""
         return False
 
+    @property
+    def is_plain(self) -> bool:
+        """Without gate, norm and matrix around it."""
+        return self.w_up is None and self.norm is None and isinstance(self.skip, bool)
+
     def forward(self, x: Tensor) -> Tensor:
         """The map."""
         return self.folded(x, torch.ones_like(x[..., :1]))
 
     def folded(self, x: Tensor, constant: Tensor) -> Tensor:
         """Biases times the constant."""
-        seen = x if self.norm is None else self.norm.folded(x, constant)
+        rows = x[..., self.reads :]
+        seen = rows if self.norm is None else self.norm.folded(rows, constant)
         neurons = ACTIVATIONS[self.act](seen @ self.w_in.to(x) + constant * self.b_in.to(x))
         if self.w_up is not None and self.b_up is not None:
             neurons = neurons * (seen @ self.w_up.to(x) + constant * self.b_up.to(x))
         out = neurons @ self.w_out.to(x) + constant * self.b_out.to(x)
-        return out + x if self.skip else out
+        return added(out, x, self.skip)
 
     def gather(self, x: Tensor, metric: Tensor) -> Sums:
         """The Gram matrix of the slopes and their sum, and behind a norm the moments with its direction; masks are
         counted exactly in float32.
         """
-        rows = x.flatten(0, 1)
+        rows = x.flatten(0, 1)[:, self.reads :]
         count = torch.tensor(float(len(rows)), dtype=torch.float64)
         if self.norm is None:
             slopes = self.slopes(rows)
@@ -99,25 +110,31 @@ class Mlp:
             cross = read @ crossed.T / width
             through = through - cross - cross.T + squared / width**2
             direct = direct - alone / width
-        if not self.skip:
+        if self.reads:  # what comes before is read by nothing but the skip
+            through = functional.pad(through, (self.reads, 0, self.reads, 0))
+            direct = functional.pad(direct, (0, 0, self.reads, 0))
+        skip = skipped(self.skip, len(through))
+        if skip is None:
             return through
-        around = direct @ (write @ metric)
-        return through + around + around.T + rows * metric
+        around = direct @ (write @ metric @ skip.T)
+        return through + around + around.T + rows * (skip @ metric @ skip.T)
 
     def edges(self, x: Tensor, source: AffineFeaturizer, target: AffineFeaturizer, dtype: torch.dtype) -> Tensor:
         """One product a chunk of rows: `(A diag m) B` for every row, squared, times `z^2`."""
         read, write = self._matrices()
         after = (write @ target.read).T.to(dtype)
-        before = (source.write @ read).T.to(dtype).contiguous()
-        around = (source.write @ target.read).T.to(dtype) if self.skip else None
+        seen = source.write[:, self.reads :]
+        before = (seen @ read).T.to(dtype).contiguous()
+        skip = skipped(self.skip, source.write.shape[1])
+        around = None if skip is None else (source.write @ skip @ target.read).T.to(dtype)
         total = torch.zeros(len(after), before.shape[1], dtype=torch.float64)
-        rows = x.flatten(0, 1)
+        rows = x.flatten(0, 1)[:, self.reads :]
         squares = values_of(x, source).flatten(0, 1).square().to(dtype)
         slopes, out, along = self.slopes(rows).to(dtype) if self.norm is None else None, None, None
         if slopes is None:
             unit, scaled, one = self._behind_norm(rows)
             slopes = scaled.to(dtype)
-            out, along = (unit @ source.write.T / len(read)).to(dtype), one.to(dtype) @ after.T
+            out, along = (unit @ seen.T / len(read)).to(dtype), one.to(dtype) @ after.T
         size = max(1, ELEMENTS // (len(after) * max(len(before), before.shape[1])))
         for first in range(0, len(rows), size):
             part = slice(first, first + size)
@@ -133,10 +150,12 @@ class Mlp:
         """Through the slopes."""
         both = self.w_in if self.w_up is None else torch.cat([self.w_in, self.w_up], 1)
         bias = self.b_in if self.b_up is None else torch.cat([self.b_in, self.b_up])
-        moved = origin if self.norm is None else self.norm.along_constant(x, origin, separate=separate).flatten(0, 2)
-        slopes = self.slopes(x.flatten(0, 1))
+        rows, moved = x[..., self.reads :], origin[self.reads :]
+        if self.norm is not None:
+            moved = self.norm.along_constant(rows, moved, separate=separate).flatten(0, 2)
+        slopes = self.slopes(rows.flatten(0, 1))
         out = (slopes * (moved.to(x) @ both.to(x) + bias.to(x))) @ self._matrices()[1].to(x) + self.b_out.to(x)
-        return (out + origin if self.skip else out).unflatten(0, x.shape[:2])[:, :, None]
+        return added(out, origin, self.skip).unflatten(0, x.shape[:2])[:, :, None]
 
     def slopes(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n h"]:
         """The derivative of each neuron by each matrix that reads the stream, the gate's first."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unweave.errors import InputError, unknown_name
 from unweave.features.bundle import Bundle
+from unweave.features.featurizer import block_slices
 from unweave.features.graph import EdgeBlock, FeatureGraph
 from unweave.interaction.basis import LayerRank
 from unweave.interaction.config import BasisConfig, ComputeConfig
@@ -39,7 +40,7 @@ class InteractionResult:
     or there was one batch.
     """
     variances: Mapping[str, Tensor]
-    """Layer -> variance of each principal direction that was kept."""
+    """Layer -> variance of each principal direction, descending, those below the floor too."""
     ranks: Mapping[str, LayerRank]
     """Layer -> what was kept, with the noise floors."""
     metrics: Mapping[str, Tensor]
@@ -84,9 +85,7 @@ class InteractionResult:
             UnknownName: No such pair.
             InputError: There was one batch only.
         """
-        pair = (source, target)
-        if pair not in self.edges:
-            raise unknown_name("pair of layers", " -> ".join(pair), [" -> ".join(one) for one in self.edges])
+        pair, edges = (source, target), self._edges(source, target)
         parts, rows = self.edge_parts[pair], self.edge_rows[pair]
         if len(parts) < 2:
             raise InputError("one batch has no spread: fit with a smaller batch to get intervals of the edges")
@@ -96,8 +95,28 @@ class InteractionResult:
             found = ratio_intervals(some.numpy(), sizes, seed=seed, draws=draws, level=level)
             ends[0].append(found.low.clip(0))
             ends[1].append(found.high)
-        low, high = (torch.from_numpy(np.concatenate(one)).reshape(self.edges[pair].shape) for one in ends)
+        low, high = (torch.from_numpy(np.concatenate(one)).reshape(edges.shape) for one in ends)
         return low, high
+
+    def block_edges(self, source: str, target: str) -> Float[Tensor, "blocks_out blocks_in"]:
+        """The edges between the blocks of two neighbouring layers' featurizers: sums over their coordinates.
+
+        Args:
+            source: The layer that edges leave.
+            target: The next one.
+
+        Raises:
+            UnknownName: No such pair.
+        """
+        edges = self._edges(source, target)
+        rows, columns = (block_slices(self.bases[layer]) for layer in (target, source))
+        return torch.stack([torch.stack([edges[row, column].sum() for column in columns]) for row in rows])
+
+    def _edges(self, source: str, target: str) -> Tensor:
+        if (source, target) not in self.edges:
+            known = [" -> ".join(one) for one in self.edges]
+            raise unknown_name("pair of layers", f"{source} -> {target}", known)
+        return self.edges[source, target]
 
     def graph(
         self, norm: str = "log", threshold: float | Mapping[tuple[str, str], float] | None = None

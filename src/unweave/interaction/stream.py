@@ -41,13 +41,16 @@ class Local:
 class Stream:
     """The batches of the inputs at each node layer of a chain of sections."""
 
-    def __init__(self, sections: Sequence[Section], inputs: Any, batch: int) -> None:
-        """Remembers what to run; nothing is run yet."""
+    def __init__(
+        self, sections: Sequence[Section], inputs: Any, batch: int, *, dtype: torch.dtype = torch.float64
+    ) -> None:
+        """Remembers what to run, sections with closed forms in `dtype`; nothing is run yet."""
         check_chain(sections)
         self.sections = tuple(sections)
         self.layers = layer_names(sections)
         self.inputs = inputs if isinstance(inputs, Tensor | Tokens | ActivationStore) else list(inputs)
         self.batch = batch
+        self.dtype = dtype
         self._kept: list[list[Tensor]] | None = []
 
     def walk(self) -> Iterator[list[Tensor]]:
@@ -94,7 +97,8 @@ class Stream:
     def _rows(self, part: Any) -> list[Tensor]:
         with torch.no_grad():
             found = [*self._each(part)]
-            rows = [one.x for one in found] + [found[-1].function(found[-1].x)]
+            end = found[-1].x if self.sections[-1].form is None else found[-1].x.to(self.dtype)
+            rows = [one.x for one in found] + [found[-1].function(end)]
         for name, one in zip(self.layers, rows, strict=True):
             if not bool(torch.isfinite(one).all()):
                 row = int((~torch.isfinite(one.flatten(1)).all(1)).nonzero()[0, 0])
@@ -119,7 +123,7 @@ class Stream:
             local = as_local(section, x, context)
             yield local
             with torch.no_grad():
-                x = section(x, context) if section.form is None else local.function(local.x)
+                x = section(x, context) if section.form is None else local.function(local.x.to(self.dtype))
 
 
 def as_local(section: Section, x: Tensor, context: Any) -> Local:

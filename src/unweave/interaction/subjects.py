@@ -112,8 +112,9 @@ def language_subject(
     if not 0 <= number < depth:
         raise InputError(f"block {block} does not exist: the model has blocks 0..{depth - 1}")
     name = f"blocks.{number}"
-    middle = [f"{name}.resid_mid"] if "resid_mid" in family.components else []
-    layers = [f"{name}.resid_pre", *middle, f"{name}.resid_post", "final_norm"]
+    beside = (f"{name}.attn_out", f"{name}.resid_pre")  # where attention and MLP are side by side
+    middle = f"{name}.resid_mid" if "resid_mid" in family.components else beside
+    layers = [f"{name}.resid_pre", middle, f"{name}.resid_post", "final_norm"]
     ids = windows_of(model, texts, context + 1, most=2 * windows)
     half = max(int(SHARE * len(ids)), 1)
     return Subject(

@@ -11,6 +11,9 @@ from torch import Tensor
 from unweave.errors import InputError
 from unweave.features.foreign.tensor_files import read_header
 
+_UNREADABLE = (RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError)
+"""What torch raises on bytes that are no checkpoint, whichever opcodes they happen to spell."""
+
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
     """Name -> tensor of a checkpoint, on the CPU; a file that is one tensor gives it without a name.
@@ -29,7 +32,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         return _plain(file)
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, OSError, torch.serialization.pickle.UnpicklingError) as error:
+    except (*_UNREADABLE, torch.serialization.pickle.UnpicklingError) as error:
         # torch's own words advise to run what a stranger's file holds
         raise InputError(
             f"{file} is no checkpoint of tensors alone ({type(error).__name__}): give a state dict"
