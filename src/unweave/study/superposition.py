@@ -16,10 +16,13 @@ from unweave.study.superposition_config import TextLabConfig
 from unweave.superposition.autoencoder import Autoencoder
 from unweave.superposition.bags import Bags, bags
 from unweave.superposition.clusters import clusters, topics
+from unweave.superposition.dataset import drawn_again
 from unweave.superposition.geometry import Geometry, geometry
-from unweave.superposition.grid import Grid, slope, train_grid
+from unweave.superposition.grid import Grid, train_grid
+from unweave.superposition.passes import group_sums, lift_of
 from unweave.superposition.reading import document_texts
 from unweave.superposition.ring import Ring, columns_of, data_ring_vectors, ring
+from unweave.superposition.slopes import slope
 from unweave.superposition.structure import off_diagonal, pca_distance
 from unweave.superposition.waterfall import better_than_alone
 from unweave.superposition.words import GROUPS
@@ -65,17 +68,17 @@ class TextLab:
 
     def facts(self) -> dict[str, Any]:
         """Plain values for programs."""
-        bound = {one.model.width: self.grid.spectrum.bound(one.model.width) for one in self.scored}
+        bound = [self.grid.spectrum_of(one.model).bound(one.model.width) for one in self.scored]
         return {
             "models": [
                 {
                     "kind": one.name if one.model.seed is None else "trained", "width": one.model.width,
                     "activation": one.model.activation, "decay": one.model.decay, "l2": one.model.l2,
                     "seed": one.model.seed, "train_mse": one.model.train_mse, "mse": one.geometry.mse,
-                    "mean_mse": one.geometry.mean_mse, "r2": one.geometry.r2, "bound": bound[one.model.width],
+                    "mean_mse": one.geometry.mean_mse, "r2": one.geometry.r2, "bound": floor,
                     "norm2": one.model.norm2, "regimes": one.geometry.counts(), "scores": one.scores,
                 }
-                for one in self.scored
+                for one, floor in zip(self.scored, bound, strict=True)
             ],
             "vocab": list(self.bags.vocab), "n_windows": self.bags.n_windows, "split": self.scored[0].geometry.split,
             "documents": len(np.unique(self.bags.segment_document)), "facts": dict(self.bags.facts),
@@ -123,7 +126,7 @@ def text_lab(texts: Any, config: TextLabConfig, progress: Progress = SILENT) -> 
     ]  # fmt: skip
     slopes = {
         dial: {
-            name: slope(rows, name, dial, beside=beside)
+            name: slope(rows, name, dial, beside=beside, resampled=bool(grid.spectra))
             for name in SCORES if any(row[name] == row[name] for row in rows)
         }
         for dial, beside, values in (("decay", "width", config.decays), ("width", "decay", config.widths))
@@ -141,29 +144,41 @@ def text_lab(texts: Any, config: TextLabConfig, progress: Progress = SILENT) -> 
 
 def _scored(model: Autoencoder, found: Bags, grid: Grid, labels: dict[str, str], seed: int) -> Scored:
     table = geometry(model, found, seed=seed)
-    away = pca_distance(model, grid.spectrum)
-    lift, null = table.columns["lift"], table.columns["lift_null"]
-    excess = lift - null
-    known = np.isfinite(excess)
+    away = pca_distance(model, grid.spectrum_of(model))
+    lift, excess, better = _lifts(model, table, found, grid)
     rings = {}
     for name, group in GROUPS.items():
         kept = _ring(*columns_of(model, group), seed)
         if kept is not None:
             rings[name] = kept
     try:
-        near = clusters(model, labels, found=grid.spectrum, draws=0, seed=seed).excess
+        near = clusters(model, labels, found=grid.spectrum_of(model), draws=0, seed=seed).excess
     except DataError:
         near = float("nan")
     months = [found.index[word] for word in GROUPS["months"] if word in found.index]
     scores = {
         "norm2": model.norm2, "projector": away.projector, "angle": away.angle_mean, "excess_mse": away.excess_mse,
-        "lift": float(np.nanmean(lift)) if known.any() else float("nan"),
-        "lift_excess": float(excess[known].mean()) if known.any() else float("nan"),
-        "better": better_than_alone(model, found), "purity_excess": near,
+        "lift": lift, "lift_excess": excess, "better": better, "purity_excess": near,
         "ring": rings["months"].value - rings["months"].null_mean if "months" in rings else float("nan"),
         "months_off_diagonal": off_diagonal(model, months) if len(months) >= FEWEST else float("nan"),
     } | {f"ring {name}": one.value for name, one in rings.items()}  # fmt: skip
     return Scored(model=model, geometry=table, scores=scores, rings=rings)
+
+
+def _lifts(model: Autoencoder, table: Geometry, found: Bags, grid: Grid) -> tuple[float, float, float]:
+    """(mean lift, mean lift above its null, share of words above their sum alone); of held-out documents drawn again
+    where the training documents were, so that both are in the spread between seeds.
+    """
+    lift, rows = table.columns["lift"], found
+    if model.seed in grid.spectra:
+        rows = drawn_again(found, model.seed)
+        lift = lift_of(group_sums(model, rows, rows.split(rows.held_out())))
+    excess = lift - table.columns["lift_null"]
+    known = np.isfinite(excess)
+    better = better_than_alone(model, rows)
+    if not known.any():
+        return float("nan"), float("nan"), better
+    return float(lift[known].mean()), float(excess[known].mean()), better
 
 
 def _ring(vectors: Any, words: list[str], seed: int) -> Ring | None:
