@@ -208,7 +208,7 @@ def _source(files: list[Path]) -> Any:
     missing = [file for file in files if not file.exists()]
     if missing:
         raise InputError(f"no text file at {missing[0]}: give one that exists")
-    return lambda: files[0] if len(files) == 1 else [text for file in files for text in texts_of(file)]
+    return lambda: files[0] if len(files) == 1 else (text for file in files for text in texts_of(file))
 
 
 def _cell(value: Any) -> str:

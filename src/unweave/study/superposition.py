@@ -5,6 +5,7 @@ every word's scores, rings and clusters against their nulls, and how much decay 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from unweave.superposition.dataset import drawn_again
 from unweave.superposition.geometry import Geometry, geometry
 from unweave.superposition.grid import Grid, train_grid
 from unweave.superposition.passes import group_sums, lift_of
-from unweave.superposition.reading import document_texts
+from unweave.superposition.reading import document_lines
 from unweave.superposition.ring import Ring, columns_of, data_ring_vectors, ring
 from unweave.superposition.slopes import slope
 from unweave.superposition.structure import off_diagonal, pca_distance
@@ -192,16 +193,17 @@ def _ring(vectors: Any, words: list[str], seed: int) -> Ring | None:
 
 def plan_text(texts: Any, config: TextLabConfig) -> dict[str, Any]:
     """Characters, units, windows and an estimate of the CPU-seconds, without training."""
-    size = units = windows = 0
-    for text in document_texts(texts, config.documents):
-        lines = sum(bool(line.strip()) for line in text.split("\n"))
-        size, units = size + len(text), units + lines
-        windows += max(1, lines - config.window + 1) if lines else 0
+    size = windows = 0
+    units: Counter[int] = Counter()
+    for number, lines in document_lines(texts, config.documents):
+        size += sum(map(len, lines)) + len(lines)
+        units[number] += sum(bool(line.strip()) for line in lines)
+    windows = sum(max(1, count - config.window + 1) for count in units.values() if count)
     rounds = max(1, -(-windows // config.batch))
     steps = rounds * (config.epochs or max(10, -(-600 // rounds)))
     flops = 6.0 * config.batch * config.vocab * sum(config.widths) * len(config.decays) * len(config.seeds)
     return {
-        "characters": size, "units": units, "windows": windows, "steps": steps,
+        "characters": size, "units": units.total(), "windows": windows, "steps": steps,
         "bytes": 12 * size // 10 + 4 * config.vocab**2 + 12 * config.vocab * sum(config.widths) * len(config.decays),
         "seconds": round(size / 8e6 + steps * flops / 4e10 + (config.vocab / 1000) ** 3 * 0.5 + 2, 1),
     }  # fmt: skip
