@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,8 @@ FEWEST = 5
 SCORES = ("norm2", "projector", "excess_mse", "lift_excess", "better", "ring", "purity_excess")
 """Scores whose slopes over decay and width are taken; fixed before anything is measured."""
 TOPICS = 12
+LABELLED = 4_000
+"""Most frequent words whose labels count: distances are between all pairs of them."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,6 +65,8 @@ class TextLab:
     data_rings: dict[str, Ring]
     clusters: tuple[dict[str, Any], ...]
     """Scores of clusters, of the first trained model and what it is compared with."""
+    labels: str
+    """What clusters were scored with."""
     slopes: dict[str, dict[str, Estimate]]
     """Dial -> score -> slope."""
     config: TextLabConfig
@@ -83,26 +88,30 @@ class TextLab:
             ],
             "vocab": list(self.bags.vocab), "n_windows": self.bags.n_windows, "split": self.scored[0].geometry.split,
             "documents": len(np.unique(self.bags.segment_document)), "facts": dict(self.bags.facts),
-            "clusters": list(self.clusters),
+            "clusters": list(self.clusters), "labels": self.labels,
+            "length_correlation": self.grid.spectrum.length_correlation(),
             "slopes": {dial: {name: _plain(one) for name, one in found.items()} for dial, found in self.slopes.items()},
             "warnings": list(self.bags.warnings), "cpu_seconds": round(self.seconds, 3),
         }  # fmt: skip
 
 
-def text_lab(texts: Any, config: TextLabConfig, progress: Progress = SILENT) -> TextLab:
+def text_lab(
+    texts: Any, config: TextLabConfig, progress: Progress = SILENT, *, labels: Mapping[str, str] | None = None
+) -> TextLab:
     """Bags of a text, models of them, and all scores.
 
     Args:
-        texts: What `uw.superposition.bags` takes.
+        texts: What `uw.superposition.bags` takes, or bags that are made already.
         config: Widths, decays, seeds and settings.
         progress: Who is told how far it is.
+        labels: Word -> label that clusters are scored with; None takes topics of held-out windows.
 
     Raises:
         InputError: No text, or settings out of range.
         DataError: No word is left.
     """
     start = time.process_time()
-    found = bags(
+    found = texts if isinstance(texts, Bags) else bags(
         texts, vocab=config.vocab, window=config.window, documents=config.documents, min_chars=config.min_chars,
         force=config.force or None, profile=config.profile, seed=config.seed,
     )  # fmt: skip
@@ -112,9 +121,11 @@ def text_lab(texts: Any, config: TextLabConfig, progress: Progress = SILENT) -> 
         found, config.widths, config.decays, config.seeds, batch=config.batch, resample=len(config.seeds) > 1,
         progress=progress, **options,
     )  # fmt: skip
-    labels = topics(found, TOPICS, seed=config.seed)
+    often = set(np.argsort(-found.counts, kind="stable")[:LABELLED].tolist())
+    named = topics(found, TOPICS, seed=config.seed) if labels is None else labels
+    kinds = {word: kind for word, kind in named.items() if found.index.get(word) in often}
     closed = [grid.spectrum.model(min(width, len(found.vocab)), config.l2) for width in dict.fromkeys(config.widths)]
-    scored = tuple(_scored(one, found, grid, labels, config.seed) for one in (*closed, *grid.models))
+    scored = tuple(_scored(one, found, grid, kinds, config.seed) for one in (*closed, *grid.models))
     data_rings = {}
     for name, group in GROUPS.items():
         vectors, words = data_ring_vectors(found, group)
@@ -134,12 +145,13 @@ def text_lab(texts: Any, config: TextLabConfig, progress: Progress = SILENT) -> 
         if len(set(values)) > 1
     }  # fmt: skip
     try:
-        compared = clusters(grid.models[0], labels, rows=found, found=grid.spectrum, draws=50, seed=config.seed).table()
+        compared = clusters(grid.models[0], kinds, rows=found, found=grid.spectrum, draws=50, seed=config.seed).table()
     except DataError:
         compared = []
+    own = "topics of other windows" if labels is None else "the labels given"
     return TextLab(
         bags=found, grid=grid, scored=scored, data_rings=data_rings, clusters=tuple(compared), slopes=slopes,
-        config=config, seconds=time.process_time() - start,
+        labels=own, config=config, seconds=time.process_time() - start,
     )  # fmt: skip
 
 
@@ -156,13 +168,14 @@ def _scored(model: Autoencoder, found: Bags, grid: Grid, labels: dict[str, str],
         near = clusters(model, labels, found=grid.spectrum_of(model), draws=0, seed=seed).excess
     except DataError:
         near = float("nan")
-    months = [found.index[word] for word in GROUPS["months"] if word in found.index]
     scores = {
         "norm2": model.norm2, "projector": away.projector, "angle": away.angle_mean, "excess_mse": away.excess_mse,
         "lift": lift, "lift_excess": excess, "better": better, "purity_excess": near,
         "ring": rings["months"].value - rings["months"].null_mean if "months" in rings else float("nan"),
-        "months_off_diagonal": off_diagonal(model, months) if len(months) >= FEWEST else float("nan"),
-    } | {f"ring {name}": one.value for name, one in rings.items()}  # fmt: skip
+    }  # fmt: skip
+    for name, one in rings.items():
+        scores[f"ring {name}"] = one.value
+        scores[f"off diagonal {name}"] = off_diagonal(model, [found.index[word] for word in one.words])
     return Scored(model=model, geometry=table, scores=scores, rings=rings)
 
 

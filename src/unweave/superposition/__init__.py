@@ -5,6 +5,7 @@ from unweave.superposition.bags import Bags as Bags
 from unweave.superposition.bags import bags as bags
 from unweave.superposition.clusters import Clusters as Clusters
 from unweave.superposition.clusters import clusters as clusters
+from unweave.superposition.clusters import lexicon as lexicon
 from unweave.superposition.clusters import topics as topics
 from unweave.superposition.counterfactual import shuffle_contexts as shuffle_contexts
 from unweave.superposition.dataset import Matrix as Matrix
