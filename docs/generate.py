@@ -38,6 +38,7 @@ COMMANDS = (
     ("superpose",),
     ("superpose", "text"),
     ("superpose", "synthetic"),
+    ("superpose", "explain"),
     ("zoo",),
     ("zoo", "list"),
     ("zoo", "train"),

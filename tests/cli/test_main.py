@@ -17,7 +17,7 @@ COMMANDS = {
     "lib": ("lib",), "lib fit": ("lib", "fit"), "lib compare": ("lib", "compare"), "lib modadd": ("lib", "modadd"),
     "ndm": ("ndm",), "ndm fit": ("ndm", "fit"), "ndm toy": ("ndm", "toy"),
     "superpose": ("superpose",), "superpose text": ("superpose", "text"),
-    "superpose synthetic": ("superpose", "synthetic"),
+    "superpose synthetic": ("superpose", "synthetic"), "superpose explain": ("superpose", "explain"),
     "evaluate": ("evaluate",), "evaluate run": ("evaluate", "run"), "evaluate planted": ("evaluate", "planted"),
     "compare": ("compare",),
     "zoo list": ("zoo", "list"), "zoo train": ("zoo", "train"),

@@ -1,13 +1,15 @@
 """Bags are the sets of words of windows, whatever the text: against a twin of ten lines, borders, splits, failures."""
 
 import random
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import unweave as uw
-from unweave.errors import DataError, InputError, UnknownName
+from unweave.errors import DataError, InputError, StoreError, UnknownName
 from unweave.superposition.bags import bags
 from unweave.superposition.words import words_in
 
@@ -113,6 +115,50 @@ def test_save_and_load(tmp_path):
     assert again.vocab == found.vocab
     assert np.array_equal(again.dense(), found.dense())
     assert np.array_equal(again.split("test"), found.split("test"))
+
+
+def test_pieces_and_the_disk_change_nothing(tmp_path, monkeypatch):
+    """A file read in pieces of some bytes, its numbers on the disk, gives what one piece in memory gives."""
+    rng = np.random.default_rng(4)
+    words = [f"w{'abcdefg'[n % 7]}{'xyzé'[n % 4]}" for n in range(28)]
+    lines = [" ".join(rng.choice(words, rng.integers(0, 9))) for _ in range(90)]
+    (tmp_path / "a.txt").write_bytes("\ufeff".encode() + "\r\n".join(lines[:60]).encode())
+    (tmp_path / "b.txt").write_bytes("\n".join(lines[60:]).encode())
+    options = {"vocab": 20, "window": 3, "max_df": 0.4, "documents": "each"}
+    plain = bags(["\n".join(lines[:60]), "\n".join(lines[60:])], **options)
+    left = set(Path(tempfile.gettempdir()).iterdir())
+    monkeypatch.setattr("unweave.superposition.reading.PIECE", 41)
+    monkeypatch.setattr("unweave.superposition.spill.BUDGET", 64)
+    monkeypatch.setattr("unweave.superposition.vocabulary.RUNS", 7)
+    found = bags(tmp_path, **options)
+    assert isinstance(found.ids, np.memmap)
+    assert set(Path(tempfile.gettempdir()).iterdir()) == left
+    assert found.vocab == plain.vocab
+    assert np.array_equal(found.dense(), plain.dense())
+    assert np.array_equal(found.documents, plain.documents)
+    assert {**found.facts, "characters": 0} == {**plain.facts, "characters": 0}
+    assert np.array_equal(uw.load(uw.save(found, tmp_path / "kept")).dense(), plain.dense())
+    bordered = {"vocab": 20, "window": 3, "documents": "^w[ab]"}
+    assert np.array_equal(bags(tmp_path, **bordered).documents, bags(["\n".join(lines)], **bordered).documents)
+
+
+def test_a_full_disk_is_told(monkeypatch):
+    def full(*_args, **_more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("unweave.superposition.spill.BUDGET", 0)
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(StoreError, match=r"do not fit on the disk of .* \(No space left on device\)"):
+        bags(["cat dog", "owl cat"])
+
+
+def test_windows_of_equal_numbers_of_words():
+    """Units of 2 words whatever the lines: each window of 3 units holds 6 words, but the last of a document."""
+    text = [["1999 a b", "c d e f 2000", "g h i j k"], ["a b c"]]
+    found = bags(text, vocab=20, window=3, window_words=6, stop=None, split=None)
+    assert found.dense().sum(1).tolist() == [6, 6, 6, 5, 3]
+    assert found.documents.tolist() == [0, 0, 0, 0, 1]
+    assert [found.vocab[c] for c in np.flatnonzero(found.dense()[0])] == list("abcdef")
 
 
 def test_moments_are_those_of_the_windows():

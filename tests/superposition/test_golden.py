@@ -49,6 +49,7 @@ def test_eigenvalues_and_closed_forms(texts):
     top = [9.8224, 7.8865, 4.5135, 4.1851, 3.5753, 3.3486]
     assert np.allclose(found.values[:6], top, rtol=1e-4)
     assert np.allclose(found.values[[49, 199]], [0.99856, 0.06338], rtol=1e-4)
+    assert [round(found.length_correlation(k), 2) for k in (0, 1)] == [0.58, 0.64]
     known = {
         1: (0.150539, 0.145419),
         10: (0.115867, 0.134771),

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from unweave.errors import InputError, UnknownName
+from unweave.superposition.bags import bags
 from unweave.superposition.dataset import Matrix
 from unweave.superposition.geometry import geometry
 from unweave.superposition.linear import closed_form, spectrum
@@ -136,3 +137,36 @@ def test_distance_from_principal_components():
     other = found.model(5)
     shuffled = Matrix(x=X[:, ::-1].copy(), vocab=[str(n) for n in range(30)])
     assert pca_distance(other, spectrum(shuffled)).projector > 0.3
+
+
+LINES = [" ".join(f"q{letter}" for letter in np.array(list("abcdefgh"))[np.random.default_rng(n).random(8) < 0.5]) for n in range(200)]  # fmt: skip  # noqa: E501
+
+
+@pytest.mark.parametrize(("bias", "weighted"), [(True, False), (False, False), (True, True)])
+def test_eigenpairs_without_words_by_words_are_the_dense_ones(monkeypatch, bias, weighted):
+    for rows, words in ((X * np.arange(1, 31), 30), (bags(LINES, vocab=8, window=2, split=None), 8)):
+        options = {"bias": bias, "importance": np.linspace(0.5, 2, words) if weighted else None}
+        dense = spectrum(rows, 3, **options)
+        monkeypatch.setattr("unweave.superposition.linear.WORDS", 5)
+        found = spectrum(rows, 3, **options)
+        monkeypatch.undo()
+        assert np.allclose(found.values, dense.values, rtol=1e-9)
+        assert np.allclose(found.vectors[:, :3], dense.vectors[:, :3], atol=1e-6)
+        assert found.trace == pytest.approx(dense.trace, rel=1e-12)
+        assert found.bound(2) == pytest.approx(dense.bound(2), rel=1e-9)
+        assert found.length_variance == pytest.approx(dense.length_variance, rel=1e-9)
+
+
+def test_all_eigenpairs_of_too_many_words_are_refused(monkeypatch):
+    monkeypatch.setattr("unweave.superposition.linear.WORDS", 5)
+    with pytest.raises(InputError, match="30 words are too many for all eigenpairs"):
+        spectrum(X)
+
+
+def test_how_far_a_component_is_plain_length():
+    rows = RNG.random((400, 6)) < RNG.choice([0.1, 0.9], size=(400, 1))
+    found = spectrum(rows.astype(float))
+    scores, length = rows @ found.vectors, rows.sum(1)
+    for k in (0, 1, 5):
+        assert found.length_correlation(k) == pytest.approx(abs(np.corrcoef(scores[:, k], length)[0, 1]), abs=1e-9)
+    assert found.length_correlation() > 0.95

@@ -6,9 +6,11 @@ import torch
 
 from unweave.errors import InputError
 from unweave.superposition.bags import bags
-from unweave.superposition.dataset import Matrix
-from unweave.superposition.grid import drawn_again, slope, train_grid
+from unweave.superposition.dataset import Matrix, drawn_again
+from unweave.superposition.grid import train_grid
 from unweave.superposition.linear import spectrum
+from unweave.superposition.passes import group_sums, lift_of
+from unweave.superposition.slopes import slope
 from unweave.superposition.small_grid import train_small
 from unweave.superposition.step import bag_batch, gradients, row_batch
 from unweave.superposition.training import train
@@ -179,9 +181,46 @@ def test_slopes_over_decay_have_intervals_over_seeds():
 
 def test_documents_drawn_again_keep_documents_whole():
     drawn = drawn_again(BAGS, 0)
-    assert drawn.x.shape[1] == len(BAGS.vocab)
-    assert abs(len(drawn.x) - len(BAGS.split("train"))) < 60
-    assert not np.array_equal(drawn.x[:50], BAGS.take(BAGS.split("train")[:50], "uint8"))
+    for name in ("train", "test"):
+        own, was = drawn.split(name), BAGS.split(name)
+        documents, times = np.unique(BAGS.documents[own], return_counts=True)
+        sizes = np.bincount(BAGS.documents[was])[documents]
+        assert set(own) <= set(was)
+        assert (times % sizes == 0).all()
+        assert name == "test" or (times > sizes).any()
+    assert np.array_equal(drawn.split("validation"), BAGS.split("validation"))
+    assert np.array_equal(drawn_again(BAGS, 0).split("train"), drawn.split("train"))
+
+
+def test_what_is_drawn_again_is_compared_with_its_own_bound():
+    """The error of a model on documents drawn again lies above the bound of those, not always above that of all."""
+    options = {"lr": 0.03, "epochs": 60, "batch": 64}
+    grid = train_grid(BAGS, (3,), (0.0,), (0, 1), activation="linear", resample=True, **options)
+    for model in grid.models:
+        rows = drawn_again(BAGS, model.seed)
+        mine = Matrix(x=rows.take(rows.split("train"), "float64"), vocab=BAGS.vocab)
+        own = spectrum(mine, 3)
+        assert grid.spectrum_of(model).bound(3) == pytest.approx(own.bound(3), rel=1e-9)
+        assert own.bound(3) - 1e-7 <= model.train_mse < 1.3 * own.bound(3)
+    assert grid.table()[0]["bound"] != pytest.approx(grid.spectrum.bound(3), rel=1e-3)
+    held = rows.split("test")
+    x = rows.take(held, "float64")
+    rest = model.sums(x) - model.bias - model.self_weight * x
+    for i in np.flatnonzero(x.any(0) & ~x.all(0))[:5]:
+        means = rest[x[:, i] > 0, i].mean() - rest[x[:, i] == 0, i].mean()
+        assert lift_of(group_sums(model, rows, held))[i] == pytest.approx(means, abs=1e-5)
+
+
+def test_an_interval_over_documents_drawn_again_does_not_shrink_with_draws():
+    """The spread of bootstrap slopes is the standard error of one estimate: many draws leave it as wide."""
+    rng = np.random.default_rng(3)
+    rows = [
+        {"seed": s, "decay": d, "width": 2, "y": d * e} for s, e in enumerate(rng.normal(1, 0.5, 400)) for d in (0, 1)
+    ]
+    few = slope(rows, "y", resampled=True)
+    assert (few.high - few.low) / 2 == pytest.approx(1.966 * 0.5, rel=0.1)
+    plain = slope(rows, "y")
+    assert (few.high - few.low) / (plain.high - plain.low) == pytest.approx(401**0.5)
 
 
 @pytest.mark.parametrize(

@@ -177,8 +177,8 @@ def contest_cost(task: Pairs, run: Callable[[Pairs], Any]) -> Cost:
 
 def text_lab_cost(source: Any, config: Any, told: Mapping[str, Any]) -> Cost:
     """Of `superpose text`: in steps of a model, and in models that are scored; the text is read anew each time."""
-    from unweave.study.superposition import text_lab
-    from unweave.study.superposition_run import write_text_lab
+    from unweave.study.superposition.lab import text_lab
+    from unweave.study.superposition.run import write_text_lab
 
     def run(epochs: int, decays: int) -> list[Any]:
         few = {"widths": config.widths[:1], "decays": config.decays[:decays], "seeds": config.seeds[:1]}
@@ -201,8 +201,8 @@ def text_lab_cost(source: Any, config: Any, told: Mapping[str, Any]) -> Cost:
 
 def world_lab_cost(config: Any, told: Mapping[str, Any]) -> Cost:
     """Of `superpose synthetic`: in steps of all models together."""
-    from unweave.study.superposition_run import write_world_lab
-    from unweave.study.superposition_worlds import world_lab
+    from unweave.study.superposition.run import write_world_lab
+    from unweave.study.superposition.worlds import world_lab
 
     def run(steps: int) -> list[Any]:
         with tempfile.TemporaryDirectory(prefix="unweave-") as folder:

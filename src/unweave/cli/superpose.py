@@ -18,6 +18,7 @@ HELP = """How correlated features share space: models of a text's bags of words,
 \b
     unweave superpose text corpus.txt --width 200 --decay 0,1,4 --out lab
     unweave superpose synthetic --world circular --width 2:12
+    unweave superpose explain lab June "sun and sea in May"
 """
 TEXT_HELP = """Models of the bags of words of a text, beside the closed form, with every word's scores and a report.
 
@@ -31,6 +32,11 @@ SYNTHETIC_HELP = """Models of a world whose geometry is known, over widths, deca
 
 \b
     unweave superpose synthetic --world circular --width 2:12 --base 0,-2,-5
+"""
+EXPLAIN_HELP = """What adds up to one word in a context you type: bias, own weight, and each other word of the context.
+
+\b
+    unweave superpose explain lab June "sun and sea in May"
 """
 Seeds = Annotated[str, typer.Option("--seeds", help="Seeds of the models, such as 0,1,2.")]
 
@@ -57,6 +63,9 @@ def text(
     ] = "auto",
     min_chars: Annotated[int | None, typer.Option("--min-chars", help="Drop shorter units.")] = None,
     profile: Annotated[str | None, typer.Option("--profile", help="paper: the published settings of bags.")] = None,
+    lexicon: Annotated[
+        Path | None, typer.Option("--lexicon", help="CSV of word,label that clusters are scored with.")
+    ] = None,
     out: Out = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the split and of every null.")] = 0,
     json: Json = False,
@@ -72,6 +81,7 @@ def text(
     from unweave.study.superposition.config import TextLabConfig
     from unweave.study.superposition.lab import plan_text, text_lab
     from unweave.study.superposition.run import lab_directory, write_text_lab
+    from unweave.superposition.clusters import lexicon as read_lexicon
 
     given = {
         "vocab": vocab, "window": window, "widths": whole_numbers("--width", width), "decays": reals("--decay", decay),
@@ -80,6 +90,7 @@ def text(
         "min_chars": min_chars, "seed": seed,
     }  # fmt: skip
     config = config_from(TextLabConfig, given, source="options")
+    labels = None if lexicon is None else read_lexicon(lexicon)
     source = _source(files)
     progress = listener(quiet=quiet)
     if dry_run:
@@ -88,7 +99,7 @@ def text(
         return
     start = time.perf_counter()
     folder = lab_directory(out, config)
-    lab = text_lab(source(), config, progress)
+    lab = text_lab(source(), config, progress, labels=labels)
     report = write_text_lab(lab, folder, shlex.join(["unweave", *sys.argv[1:]]))
     facts = lab.facts() | {"report": str(report), "out": str(folder), "seconds": round(time.perf_counter() - start, 3)}
     if json:
@@ -158,10 +169,47 @@ def synthetic(
     typer.echo(f"report: {report}")
 
 
+def explain(
+    lab: Annotated[Path, typer.Argument(help="Directory of `unweave superpose text`.")],
+    word: Annotated[str, typer.Argument(help="The word that is explained.")],
+    context: Annotated[str, typer.Argument(help="Text that it stands in; whether the word is in it counts.")],
+    model: Annotated[
+        str | None, typer.Option("--model", help="Which model, such as decay-4-width-50; the last one by default.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Placeholder, replaced by EXPLAIN_HELP."""
+    from unweave.artifact import load
+    from unweave.cli.numbers import without_nan
+    from unweave.cli.tables import show
+    from unweave.study.superposition.run import trained_model
+    from unweave.superposition.waterfall import explain as waterfall
+
+    place = trained_model(lab, model)
+    found = waterfall(load(place), word, context)
+    if json:
+        facts = {
+            "model": place.name, "word": word, "is_there": found.is_there, "bias": found.bias, "own": found.own,
+            "parts": [list(part) for part in found.parts], "total": found.total, "output": found.output,
+            "one_hot": found.one_hot, "unknown": list(found.unknown),
+        }  # fmt: skip
+        typer.echo(jsonlib.dumps(without_nan(facts)))
+        return
+    rows = [[row["label"], f"{row['value']:+.4f}", f"{row['end']:.4f}"] for row in found.table()]
+    show(f"{word!r} in {place.name}", ("what adds", "adds", "sum so far"), rows)
+    typer.echo(f"reconstructed {found.output:.4f}; the word alone would sum to {found.one_hot:.4f}")
+    if found.unknown and not quiet:
+        typer.echo(f"not in the vocabulary: {', '.join(found.unknown)}")
+
+
 text.__doc__ = TEXT_HELP
+explain.__doc__ = EXPLAIN_HELP
 synthetic.__doc__ = SYNTHETIC_HELP
 superpose.command("text")(text)
 superpose.command("synthetic")(synthetic)
+superpose.command("explain")(explain)
 
 
 def whole_numbers(option: str, given: str) -> tuple[int, ...]:
@@ -210,7 +258,7 @@ def _source(files: list[Path]) -> Any:
     missing = [file for file in files if not file.exists()]
     if missing:
         raise InputError(f"no text file at {missing[0]}: give one that exists")
-    return lambda: files[0] if len(files) == 1 else [text for file in files for text in texts_of(file)]
+    return lambda: files[0] if len(files) == 1 else (text for file in files for text in texts_of(file))
 
 
 def _cell(value: Any) -> str:

@@ -4,8 +4,6 @@ from unweave.evals.ablation import Ablation as Ablation
 from unweave.evals.ablation import ablate as ablate
 from unweave.evals.ablation import unit_means as unit_means
 from unweave.evals.averages import mean_estimate as mean_estimate
-from unweave.evals.recovered import BehaviourRecovered as BehaviourRecovered
-from unweave.evals.recovered import behaviour_recovered as behaviour_recovered
 from unweave.evals.behaviours import Behaviour as Behaviour
 from unweave.evals.behaviours import answered as answered
 from unweave.evals.behaviours import continuation as continuation
@@ -72,6 +70,8 @@ from unweave.evals.reconstruction import Sparsity as Sparsity
 from unweave.evals.reconstruction import fvu_from_covariance as fvu_from_covariance
 from unweave.evals.reconstruction import reconstruction as reconstruction
 from unweave.evals.reconstruction import sparsity as sparsity
+from unweave.evals.recovered import BehaviourRecovered as BehaviourRecovered
+from unweave.evals.recovered import behaviour_recovered as behaviour_recovered
 from unweave.evals.removal import ablate_block as ablate_block
 from unweave.evals.removal import project_everywhere as project_everywhere
 from unweave.evals.schedules import schedule_edits as schedule_edits

@@ -5,6 +5,7 @@ from unweave.superposition.bags import Bags as Bags
 from unweave.superposition.bags import bags as bags
 from unweave.superposition.clusters import Clusters as Clusters
 from unweave.superposition.clusters import clusters as clusters
+from unweave.superposition.clusters import lexicon as lexicon
 from unweave.superposition.clusters import topics as topics
 from unweave.superposition.counterfactual import shuffle_contexts as shuffle_contexts
 from unweave.superposition.dataset import Matrix as Matrix
@@ -12,7 +13,6 @@ from unweave.superposition.geometry import Geometry as Geometry
 from unweave.superposition.geometry import geometry as geometry
 from unweave.superposition.geometry import one_hot_r2 as one_hot_r2
 from unweave.superposition.grid import Grid as Grid
-from unweave.superposition.grid import slope as slope
 from unweave.superposition.grid import train_grid as train_grid
 from unweave.superposition.handover import as_world as as_world
 from unweave.superposition.handover import compare_geometry as compare_geometry
@@ -23,6 +23,7 @@ from unweave.superposition.linear import spectrum as spectrum
 from unweave.superposition.phase import phase_diagram as phase_diagram
 from unweave.superposition.ring import Ring as Ring
 from unweave.superposition.ring import ring as ring
+from unweave.superposition.slopes import slope as slope
 from unweave.superposition.small_grid import train_small as train_small
 from unweave.superposition.structure import PcaDistance as PcaDistance
 from unweave.superposition.structure import dimensionality as dimensionality

@@ -7,7 +7,6 @@ these lie side by side its words are one slice of the stored numbers: no window 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,20 +15,20 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from scipy.sparse import csr_matrix
 
 from unweave.config import config_from
-from unweave.errors import DataError, InputError, unknown_name
+from unweave.errors import InputError, unknown_name
 from unweave.log import logger
 from unweave.superposition.config import BagsConfig, Number
 from unweave.superposition.moments import BagMoments, moments_of
 from unweave.superposition.reading import Tokenizer, Units, read_units
-from unweave.superposition.words import PAPER_FORCED, STOP, words_in
+from unweave.superposition.vocabulary import choose_vocabulary, cut_by_words, in_vocabulary, word_counts
+from unweave.superposition.words import PAPER_FORCED, words_in
 
 SPLITS = ("train", "validation", "test")
 PROFILES: dict[str, dict[str, Any]] = {
     "paper": {
-        "documents": "stream", "min_chars": 50, "short": "slot", "stop_case": "keep", "force": PAPER_FORCED,
+        "documents": "stream", "min_chars": 50, "quirks": ("slots", "stop_case"), "force": PAPER_FORCED,
         "unknown": None, "split": (0.9, 0.1, 0.0), "split_by": "window",
     }
 }  # fmt: skip
@@ -185,6 +184,7 @@ def bags(
     force: Sequence[str] | None = None,
     unknown: str | None = "<unk>",
     tokenizer: Tokenizer | None = None,
+    window_words: int | None = None,
     profile: str | None = None,
     split: tuple[Number, Number, Number] | None = (0.8, 0.1, 0.1),
     split_by: str | None = None,
@@ -208,6 +208,9 @@ def bags(
         force: Words that are in the vocabulary whatever their frequency.
         unknown: A marker taken out of the text before words are cut; None leaves it.
         tokenizer: Function from a unit to its words, for other languages.
+        window_words: Every window holds so many words (the last of a document may hold fewer): documents are cut
+            into units of `window_words / window` words instead of lines. What is left of a leading component that
+            is plain length then is not length.
         profile: `paper` has the published settings, slips of its program included; what is given beside it wins.
         split: Shares of documents for training, validation and test; one document, or few, are cut into stretches
             that share no unit. None fits and scores on all windows.
@@ -231,7 +234,7 @@ def bags(
     given = {
         "vocab": vocab, "window": window, "stride": stride, "lowercase": lowercase, "max_df": max_df, "seed": seed,
         "stop": tuple(stop) if stop is not None and not isinstance(stop, str) else stop,
-        "documents": documents, "unknown": unknown, "split": split,
+        "documents": documents, "unknown": unknown, "split": split, "window_words": window_words,
     }  # fmt: skip
     if profile is not None:  # what equals the signature was not given
         plain = {"documents": "auto", "unknown": "<unk>", "split": (0.8, 0.1, 0.1)}
@@ -242,7 +245,7 @@ def bags(
         BagsConfig, given | {name: value for name, value in more.items() if value is not None}, source="bags"
     )
     units = read_units(
-        texts, documents=config.documents, least=config.min_chars, keep_slots=config.short == "slot",
+        texts, documents=config.documents, least=config.min_chars, keep_slots="slots" in config.quirks,
         lowercase=config.lowercase, unknown=config.unknown, tokenizer=tokenizer,
     )  # fmt: skip
     return _chosen(units, config)
@@ -256,19 +259,17 @@ def _chosen(units: Units, config: BagsConfig) -> Bags:
             " give text with words"
         )
     pieces = [[one] if units.are_words else words_in(one) for one in units.types]
-    frequency = np.bincount(units.runs, minlength=len(pieces))
-    count: Counter[str] = Counter()
-    for words, times in zip(pieces, frequency.tolist(), strict=True):
-        for word in words:
-            count[word] += times
-    vocab, left_out = _vocabulary(count, config, units, pieces)
+    if config.window_words is not None:
+        units = cut_by_words(units, pieces, max(1, config.window_words // config.window))
+    count = word_counts(units, pieces)
+    vocab, left_out = choose_vocabulary(count, config, units, pieces)
     warnings = list(_told(units, config, vocab))
     column = {word: number for number, word in enumerate(vocab)}
-    ids, offsets = _in_vocabulary(units, pieces, column)
+    ids, offsets = in_vocabulary(units, pieces, column)
     segments, document, part, notes = _segments(units.document, config)
     warnings += notes
     found = Bags(
-        vocab=vocab, ids=ids.astype(np.uint16 if len(vocab) <= 65_536 else np.uint32), offsets=offsets,
+        vocab=vocab, ids=ids, offsets=offsets,
         segments=segments, segment_document=document, segment_split=part,
         counts=np.array([count[word] for word in vocab], dtype=np.int64), config=config,
         facts={
@@ -281,61 +282,6 @@ def _chosen(units: Units, config: BagsConfig) -> Bags:
         logger.warning(one)
     object.__setattr__(found, "warnings", tuple(warnings))
     return found
-
-
-def _vocabulary(
-    count: Counter[str], config: BagsConfig, units: Units, pieces: list[list[str]]
-) -> tuple[list[str], int]:
-    forced = sorted({word.lower() if config.lowercase else word for word in config.force})
-    strange = [word for word in forced if not units.are_words and words_in(word) != [word]]
-    if strange:
-        raise InputError(f"force holds {strange[0]!r}, which is not one word: give words of letters only")
-    if len(forced) > config.vocab:
-        raise InputError(f"vocab is {config.vocab} but {len(forced)} words are forced: raise vocab")
-    stop = STOP if config.stop == "english" else frozenset(config.stop or ())
-    stopped = {
-        word
-        for word in count
-        if word not in forced and (word in stop or (config.stop_case == "fold" and word.lower() in stop))
-    }  # fmt: skip
-    if config.max_df < 1:
-        stopped |= _too_common(units, pieces, config.max_df) - set(forced)
-    rest = sorted(
-        (word for word in count if word not in stopped and word not in forced), key=lambda word: (-count[word], word)
-    )
-    vocab = forced + rest[: config.vocab - len(forced)]
-    if len(vocab) < 2 or not any(count[word] for word in vocab):
-        raise DataError(
-            f"{len(vocab)} words are left of {len(count):,} ({units.bytes_read:,} characters, {len(units.ends):,}"
-            f" units; {len(stopped):,} are left out as too common): two or more are needed"
-        )
-    return vocab, sum(count[word] for word in stopped)
-
-
-def _too_common(units: Units, pieces: list[list[str]], share: float) -> set[str]:
-    """Words in more than this share of the units."""
-    begins = np.concatenate([[0], units.ends])
-    rows = np.repeat(np.arange(len(units.ends)), np.diff(begins))
-    pairs = np.unique(rows * len(pieces) + units.runs) % len(pieces)
-    often = np.flatnonzero(np.bincount(pairs, minlength=len(pieces)) > share * len(units.ends))
-    return {word for number in often for word in pieces[number]}
-
-
-def _in_vocabulary(units: Units, pieces: list[list[str]], column: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct columns of each unit, and where each unit begins among them."""
-    kept = [[column[word] for word in words if word in column] for words in pieces]
-    lengths = np.array([len(one) for one in kept])
-    flat = np.array([one for words in kept for one in words], dtype=np.int32)
-    begins = np.cumsum(lengths) - lengths
-    sizes = lengths[units.runs]
-    places = np.arange(sizes.sum()) + np.repeat(begins[units.runs] - (np.cumsum(sizes) - sizes), sizes)
-    ends = np.concatenate([[0], np.cumsum(sizes)])[np.concatenate([[0], units.ends])]
-    matrix = csr_matrix(
-        (np.ones(len(places), dtype=np.uint8), flat[places], ends.astype(np.int64)),
-        shape=(len(units.ends), len(column)),
-    )
-    matrix.sum_duplicates()
-    return matrix.indices, matrix.indptr.astype(np.int64)
 
 
 def _segments(document: np.ndarray, config: BagsConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:

@@ -12,8 +12,10 @@ vectors and on frequency alone: only what is above those belongs to the model.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,9 @@ from jaxtyping import Float, Int
 from unweave.errors import DataError, InputError
 from unweave.superposition.autoencoder import Autoencoder
 from unweave.superposition.dataset import Dataset, as_dataset
+from unweave.superposition.krylov import WORDS, leading
 from unweave.superposition.linear import Spectrum
+from unweave.superposition.moments import chunks
 
 NEIGHBOURS = 10
 
@@ -80,7 +84,7 @@ def clusters(
     Args:
         model: A model, or vectors (c, k), a row a word.
         labels: Word -> label; for vectors one label a row.
-        rows: Bags of the model, for the comparison with PPMI vectors and frequencies.
+        rows: Bags of the model, for the comparison with PPMI vectors (of 8,000 words at most) and frequencies.
         found: Their spectrum, for the comparison with principal components.
         neighbours: Neighbours k of the purity.
         draws: Shuffles of the labels.
@@ -105,8 +109,9 @@ def clusters(
             sets["pca"] = (found.projector(model.width) * np.sqrt(found.values[: model.width]))[columns]
         if rows is not None:
             data = as_dataset(rows)
-            sets["ppmi"] = ppmi_vectors(data, model.width)[columns]
-            sets["frequency"] = np.log(data.moments("train").mean[columns, None] + 1e-9)
+            if len(data.vocab) <= WORDS:
+                sets["ppmi"] = ppmi_vectors(data, model.width)[columns]
+            sets["frequency"] = np.log(_means(data)[columns, None] + 1e-9)
     else:
         sets = {"model": np.asarray(model, dtype=np.float64)}
         names = [str(one) for one in labels]
@@ -146,6 +151,11 @@ def _score(
 
 def _p(values: list[float]) -> float:
     return float((1 + sum(one >= values[0] for one in values[1:])) / len(values))
+
+
+def _means(data: Dataset) -> np.ndarray:
+    indices = data.split("train")
+    return sum((x.sum(0, dtype=np.float64) for _, x in chunks(data, indices)), np.zeros(len(data.vocab))) / len(indices)
 
 
 def _silhouette(gap: np.ndarray, code: np.ndarray) -> float:
@@ -191,18 +201,54 @@ def topics(data: Dataset, count: int = 12, *, split: str = "test", seed: int = 0
         split: Windows they are taken from; all where there are none.
         seed: Of k-means.
     """
-    indices = data.split(split)
-    indices = indices if len(indices) else data.split("all")
-    moments = data.moments(split if len(data.split(split)) else "all")
-    there = np.flatnonzero((moments.mean > 0) & (moments.mean < 1))
-    if not len(there):
+    part = split if len(data.split(split)) else "all"
+    sums, count_of, indices = np.zeros(len(data.vocab)), 0, data.split(part)
+    squares = np.zeros(len(data.vocab))
+    for _, x in chunks(data, indices, dtype="float64"):
+        sums, squares, count_of = sums + x.sum(0), squares + np.square(x).sum(0), count_of + len(x)
+    variance = squares / count_of - (sums / count_of) ** 2
+    there = np.flatnonzero(variance > 1e-12)
+    if len(there) < 2:
         return {}
-    spread = np.sqrt(np.diag(moments.covariance)[there])
-    correlation = moments.covariance[np.ix_(there, there)] / np.outer(spread, spread)
-    values, vectors = np.linalg.eigh(correlation)
-    kept = vectors[:, -min(count, len(there)) :] * np.sqrt(np.maximum(values[-min(count, len(there)) :], 0))
+    scale = np.zeros(len(variance))
+    scale[there] = variance[there] ** -0.5
+    found = leading(data, part, min(count, len(there), len(scale) - 1), scale=scale)
+    kept = found.vectors[there] * np.sqrt(np.maximum(found.values, 0))
     code = _grouped(_unit(kept), count, seed)
     return {data.vocab[place]: f"topic {number}" for place, number in zip(there.tolist(), code.tolist(), strict=True)}
+
+
+def lexicon(path: str | Path) -> dict[str, str]:
+    """Labels of words from a CSV file with the columns `word` and `label`, such as parts of speech or topics.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: It cannot be read, a column is missing, a row has no label, or a word has two.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "kinds.csv"
+        >>> _ = file.write_text("word,label\\ncat,animal\\nred,colour\\n")
+        >>> lexicon(file)
+        {'cat': 'animal', 'red': 'colour'}
+    """
+    try:
+        rows = list(csv.DictReader(Path(path).read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): give a CSV file in UTF-8") from error
+    if not rows or not {"word", "label"} <= set(rows[0]):
+        raise InputError(f"{path} has the columns {sorted(rows[0]) if rows else []}: word and label are needed")
+    found: dict[str, str] = {}
+    for number, row in enumerate(rows, 2):
+        word, label = (row["word"] or "").strip(), (row["label"] or "").strip()
+        if not word or not label:
+            raise InputError(f"{path}, line {number}: word {word!r} has the label {label!r}: neither may be empty")
+        if found.get(word, label) != label:
+            raise InputError(f"{path}, line {number}: {word!r} has two labels, {found[word]!r} and {label!r}: keep one")
+        found[word] = label
+    return found
 
 
 def word_clusters(

@@ -26,14 +26,15 @@ class BagsConfig(Config):
     """`auto`, `each`, `stream`, or a regular expression that the first line of every document matches."""
     min_chars: Annotated[int, Field(ge=0)] = 0
     """Units with fewer characters, blanks at the ends not counted, are short."""
-    short: Literal["drop", "slot"] = "drop"
-    """Short and blank units go, or stay as empty ones that take a place in a window."""
+    window_words: Annotated[int, Field(ge=1)] | None = None
+    """Words that every window holds: units are then cut by words, not by lines; None leaves the lines."""
     lowercase: bool = False
     """Fold case."""
     stop: Literal["english"] | tuple[str, ...] | None = "english"
     """Words that are left out."""
-    stop_case: Literal["fold", "keep"] = "fold"
-    """Whether "The" counts as "the" when words are left out."""
+    quirks: tuple[Literal["slots", "stop_case"], ...] = ()
+    """Slips of the published program: `slots`, short units stay as empty ones that take a place in a window;
+    `stop_case`, "The" does not count as "the" when words are left out."""
     max_df: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Words in more than this share of the units are left out too, forced ones excepted."""
     force: tuple[str, ...] = ()

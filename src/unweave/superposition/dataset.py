@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -100,6 +100,71 @@ class Matrix:
         return np.unique(own[np.asarray(indices)], return_inverse=True)[1]
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Redrawn:
+    """A data set whose documents (or stretches) were drawn with replacement: rows are repeated by number only."""
+
+    data: Bags | Matrix
+    parts: Mapping[str, Int[np.ndarray, " k"]]
+    """Numbers of the rows of the parts that were drawn again; other parts are those of the data."""
+
+    @property
+    def vocab(self) -> list[str]:
+        """Names of the columns."""
+        return self.data.vocab
+
+    @property
+    def n_windows(self) -> int:
+        """Rows of the data."""
+        return self.data.n_windows
+
+    def split(self, name: str) -> Int[np.ndarray, " k"]:
+        """Numbers of the rows of a part, with repetitions."""
+        return self.parts[name] if name in self.parts else self.data.split(name)
+
+    def held_out(self) -> str:
+        """The part that scores are of."""
+        return self.data.held_out()
+
+    def take(self, indices: Any, dtype: str = "float32") -> Any:
+        """Some rows."""
+        return self.data.take(indices, dtype)
+
+    def moments(self, split: str = "train") -> BagMoments:
+        """Means and products of a part."""
+        return moments_of(self, self.split(split))
+
+    def groups(self, indices: Any) -> Int[np.ndarray, " b"]:
+        """Which rows resemble each other."""
+        return self.data.groups(indices)
+
+
+def drawn_again(data: Bags | Matrix, seed: int) -> Redrawn:
+    """Training and held-out windows of documents (or stretches) that are drawn with replacement.
+
+    Args:
+        data: Bags, or a matrix.
+        seed: Of the draw.
+    """
+    rng = np.random.default_rng([23, seed])
+    parts = {}
+    for name in dict.fromkeys(("train", data.held_out())):
+        indices = data.split(name)
+        code = data.groups(indices)
+        count = int(code.max()) + 1
+        order = np.argsort(code, kind="stable")
+        first = np.searchsorted(code[order], np.arange(count + 1))
+        chosen = np.concatenate([order[first[one] : first[one + 1]] for one in rng.integers(0, count, count)])
+        parts[name] = indices[chosen]
+    return Redrawn(data=data, parts=parts)
+
+
+def bags_in(data: Dataset) -> Bags | None:
+    """The bags that a data set is, or that were drawn again; None for a matrix."""
+    inner = data.data if isinstance(data, Redrawn) else data
+    return inner if isinstance(inner, Bags) else None
+
+
 def as_dataset(rows: Any, names: Sequence[str] | None = None) -> Dataset:
     """Bags as they are; an array or scipy sparse matrix as a table whose rows are all fitted and scored.
 
@@ -107,7 +172,7 @@ def as_dataset(rows: Any, names: Sequence[str] | None = None) -> Dataset:
         InputError: Something else, or not a name a column.
         DataError: NaN or infinite entries.
     """
-    if isinstance(rows, Bags | Matrix):
+    if isinstance(rows, Bags | Matrix | Redrawn):
         return rows
     if hasattr(rows, "toarray"):
         rows = rows.toarray()
@@ -131,4 +196,4 @@ def as_dataset(rows: Any, names: Sequence[str] | None = None) -> Dataset:
 
 def is_binary(rows: Dataset) -> bool:
     """Whether every entry is 0 or 1."""
-    return isinstance(rows, Bags) or bool(np.isin(rows.take(np.arange(rows.n_windows)), (0, 1)).all())
+    return bags_in(rows) is not None or bool(np.isin(rows.take(np.arange(rows.n_windows)), (0, 1)).all())

@@ -13,6 +13,8 @@ from unweave.errors import DataError
 from unweave.superposition.autoencoder import Autoencoder
 from unweave.superposition.clusters import ppmi_vectors
 from unweave.superposition.dataset import as_dataset
+from unweave.superposition.krylov import WORDS
+from unweave.superposition.moments import covariance_of
 from unweave.worlds.correlated import World
 
 
@@ -56,7 +58,8 @@ def compare_geometry(
         seed: Of the permutations.
 
     Returns:
-        A row for `model`, `correlation` and `ppmi`: Pearson correlation of the off-diagonal cosines, linear CKA, p.
+        A row for `model`, `correlation` and (up to 8,000 words) `ppmi`: Pearson correlation of the off-diagonal
+        cosines, linear CKA, p.
 
     Raises:
         DataError: Fewer than five words in common.
@@ -71,18 +74,23 @@ def compare_geometry(
     """
     data = as_dataset(rows)
     place = {word: number for number, word in enumerate(model.vocab)}
-    moments = data.moments("train")
-    words = [word for word in vectors if word in place and 0 < moments.mean[place[word]] < 1]
+    indices = data.split("train")
+    shared = [word for word in vectors if word in place]
+    covariance = covariance_of(data, indices, [place[word] for word in shared])
+    varies = np.diag(covariance) > 0
+    words = [word for word, one in zip(shared, varies, strict=True) if one]
+    covariance = covariance[np.ix_(varies, varies)]
     if len(words) < 5:
         raise DataError(f"{len(words)} words are in both: five or more are needed")
     columns = [place[word] for word in words]
     other = _gram(np.stack([np.asarray(vectors[word], dtype=np.float64) for word in words]))
-    spread = np.sqrt(np.diag(moments.covariance)[columns])
+    spread = np.sqrt(np.diag(covariance))
     grams = {
         "model": _gram(model.weight[:, columns].T.astype(np.float64)),
-        "correlation": moments.covariance[np.ix_(columns, columns)] / np.outer(spread, spread),
-        "ppmi": _gram(ppmi_vectors(data, model.width)[columns]),
+        "correlation": covariance / np.outer(spread, spread),
     }
+    if len(data.vocab) <= WORDS:
+        grams["ppmi"] = _gram(ppmi_vectors(data, model.width)[columns])
     rng = np.random.default_rng([29, seed])
     orders = [rng.permutation(len(words)) for _ in range(draws)]
     found = []

@@ -24,7 +24,8 @@ from jaxtyping import Float
 from unweave.errors import InputError, unknown_name
 from unweave.superposition.autoencoder import Autoencoder
 from unweave.superposition.config import Number
-from unweave.superposition.dataset import as_dataset
+from unweave.superposition.dataset import Dataset, as_dataset
+from unweave.superposition.krylov import WORDS, Leading, leading
 
 KINDS = ("tied", "untied")
 RELATIVE_GAP = 1e-6
@@ -46,7 +47,20 @@ class Spectrum:
     vocab: list[str]
     scale: Float[np.ndarray, " v"] | None = None
     """Square roots of the importances, for weighted models."""
+    length_variance: float = float("nan")
+    """Variance of the number of active words of a window."""
     seconds: float | None = None
+
+    def length_correlation(self, component: int = 0) -> float:
+        """Correlation, without its sign, of a component's score with the number of active words of a window: near 1 the
+        component is plain length. `sqrt(sigma_k) abs(u_k'1) / sd(length)`
+
+        Args:
+            component: 0 is the largest.
+        """
+        if self.scale is not None or not self.centred or not self.length_variance > 0:
+            return float("nan")
+        return float(self.values[component] ** 0.5 * abs(self.vectors[:, component].sum()) / self.length_variance**0.5)
 
     def bound(self, width: int) -> float:
         """Least training MSE a word of any linear model of this width: what the other eigenvalues sum to, over V."""
@@ -126,13 +140,14 @@ def spectrum(
 
     Args:
         rows: Bags, or a matrix (windows, words).
-        width: Largest width that will be asked for; None takes all.
+        width: Largest width that will be asked for; None takes all. Above 8,000 words it must be named: the eigenpairs
+            then come from products with the windows (Lanczos, eigenvalues to 1e-10), without words by words.
         bias: Whether the models have one; without it second moments take the place of covariances.
         importance: Weight of each word's error, positive.
         split: Windows that are fitted.
 
     Raises:
-        InputError: Importances that do not fit, or a width below 1.
+        InputError: Importances that do not fit, a width below 1, or too many eigenpairs of too many words.
         DataError: No windows.
 
     Example:
@@ -146,34 +161,45 @@ def spectrum(
     words = len(data.vocab)
     if width is not None and width < 1:
         raise InputError(f"width is {width}: at least one dimension is needed")
-    moments = data.moments(split)
-    matrix = moments.covariance if bias else moments.products / moments.n
     scale = None
     if importance is not None:
         given = np.asarray(importance, dtype=np.float64)
         if given.shape != (words,) or not (given > 0).all():
             raise InputError(f"importance has shape {given.shape}: {words} positive numbers are needed, one a word")
         scale = np.sqrt(given)
-        matrix = matrix * np.outer(scale, scale)
-    values, vectors = _eigen(matrix, words if width is None else min(width + 1, words))
+    count = words if width is None else min(width + 1, words)
+    if words > WORDS and count > words // 2:
+        raise InputError(
+            f"{words:,} words are too many for all eigenpairs: name the largest width, spectrum(width=...), at most"
+            f" {words // 2:,}"
+        )
+    whole = leading if words > WORDS else _with_pairs
+    found = whole(data, split, count, centred=bias, scale=scale)
+    values, vectors = found.values, found.vectors
+    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(0)[None], 0)[0]
     floor = ROUNDING * words * float(values[0]) if len(values) else 0.0
     return Spectrum(
-        values=np.where(values > floor, values, 0.0), vectors=vectors, mean=moments.mean, centred=bias,
-        trace=float(np.trace(matrix)), n=moments.n, vocab=list(data.vocab), scale=scale,
-        seconds=time.process_time() - start,
+        values=np.where(values > floor, values, 0.0), vectors=vectors * np.where(largest < 0, -1.0, 1.0),
+        mean=found.mean, centred=bias, trace=found.trace, n=found.n, vocab=list(data.vocab), scale=scale,
+        length_variance=found.length_variance, seconds=time.process_time() - start,
     )  # fmt: skip
 
 
-def _eigen(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Largest eigenpairs, signs fixed."""
+def _with_pairs(data: Dataset, split: str, count: int, *, centred: bool = True, scale: Any = None) -> Leading:
+    """Eigenpairs from the matrix of pairs of words."""
     from scipy.linalg import eigh
 
+    moments = data.moments(split)
+    matrix = moments.covariance if centred else moments.products / moments.n
+    length = float(moments.covariance.sum())
+    if scale is not None:
+        matrix = matrix * np.outer(scale, scale)
     words = len(matrix)
-    some = None if count >= words else (words - count, words - 1)
-    values, vectors = eigh(matrix, subset_by_index=some)
-    values, vectors = values[::-1], vectors[:, ::-1]
-    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(0)[None], 0)[0]
-    return values.copy(), vectors * np.where(largest < 0, -1.0, 1.0)
+    values, vectors = eigh(matrix, subset_by_index=None if count >= words else (words - count, words - 1))
+    return Leading(
+        values=values[::-1].copy(), vectors=vectors[:, ::-1], mean=moments.mean, trace=float(np.trace(matrix)),
+        length_variance=length, n=moments.n,
+    )  # fmt: skip
 
 
 def closed_form(rows: Any, width: int = 50, l2: Number = 0.0, *, kind: str = "tied") -> Autoencoder:

@@ -83,3 +83,20 @@ def moments_of(rows: Rows, indices: np.ndarray) -> BagMoments:
     if recent is not None:
         total = recent.double() if total is None else total + recent.double()
     return BagMoments(n=len(indices), sums=sums, products=total.numpy())
+
+
+def covariance_of(rows: Rows, indices: np.ndarray, columns: Any) -> Float[np.ndarray, "k k"]:
+    """Population covariance of some columns, from one pass.
+
+    Args:
+        rows: What gives rows.
+        indices: Rows that count.
+        columns: The columns.
+    """
+    chosen = np.asarray(columns)
+    sums, products = np.zeros(len(chosen)), np.zeros((len(chosen), len(chosen)))
+    for _, part in chunks(rows, indices):
+        x = part[:, chosen].astype(np.float64)
+        sums, products = sums + x.sum(0), products + x.T @ x
+    mean = sums / len(indices)
+    return products / len(indices) - np.outer(mean, mean)

@@ -103,3 +103,15 @@ def group_sums(model: Autoencoder, data: Dataset, indices: np.ndarray) -> GroupS
         rows=np.bincount(code, minlength=count).astype(np.float64), error=total[0], present=total[1],
         squares=total[2], inner=total[3], interference=total[4],
     )  # fmt: skip
+
+
+def lift_of(sums: GroupSums) -> Float[np.ndarray, " v"]:
+    """Lift of each word: mean interference where it is there, less where it is not; NaN where one of them is empty.
+
+    Args:
+        sums: Of the windows that count.
+    """
+    there, inner = sums.present.sum(0), sums.inner.sum(0)
+    absent = sums.rows.sum() - there
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return inner / there - (sums.interference.sum(0) - inner) / absent

@@ -7,10 +7,12 @@ bytes, other lines by a regular expression. Words are decided later, on types.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from jaxtyping import Int
 
 from unweave.activations.texts import read_texts
 from unweave.errors import InputError
+from unweave.superposition.spill import Growing
 
 Tokenizer = Callable[[str], list[str]]
 
@@ -26,6 +29,8 @@ BORDER = b"\x00"
 """Stands for the end of a unit among the runs; no text keeps it."""
 SLICE = 50_000
 """Lines that are cut together."""
+PIECE = 8 * 2**20
+"""Bytes of a file that are read together."""
 _NO_WORD = re.compile(r"[^\w\n]|_")
 _KEPT = bytes(code if code == 10 or code >= 128 or (code < 128 and chr(code).isalnum()) else 32 for code in range(256))
 
@@ -86,30 +91,31 @@ def read_units(
     """
     numbers = _Numbers({} if tokenizer is not None else {BORDER: 0})
     cut = _by_callable if tokenizer is not None else _by_table
-    found: list[tuple[np.ndarray, np.ndarray, int]] = []
+    runs, sizes, document = Growing(np.int32), Growing(np.int64), Growing(np.int64)
     size = dropped = taken_out = 0
-    for number, text in enumerate(document_texts(texts, documents)):
-        size += len(text)
-        lines = text.replace("\x00", " ").split("\n")
+    last = -1
+    for number, lines in document_lines(texts, documents):
+        size += sum(map(len, lines)) + len(lines) - (number != last)
+        last = number
         kept = [line if len(line.strip()) >= max(1, least) else "" for line in lines]
         if not keep_slots:
             kept = [line for line in kept if line]
         dropped += len(lines) - sum(map(bool, kept))
         for first in range(0, len(kept), SLICE):
-            part = kept[first : first + SLICE]
+            part = [line.replace("\x00", " ") if "\x00" in line else line for line in kept[first : first + SLICE]]
             if unknown:
                 taken_out += sum(line.count(unknown) for line in part)
                 part = [line.replace(unknown, " ") for line in part]
             if lowercase:
                 part = [line.lower() for line in part]
-            found.append((*cut(part, numbers, tokenizer), number))
-    runs = np.concatenate([one for one, _, _ in found]) if found else np.zeros(0, dtype=np.int32)
-    sizes = np.concatenate([one for _, one, _ in found]) if found else np.zeros(0, dtype=np.int64)
-    document = np.repeat([number for *_, number in found], [len(one) for _, one, _ in found]).astype(np.int64)
+            own, lengths = cut(part, numbers, tokenizer)
+            runs.add(own)
+            sizes.add(lengths)
+            document.add(np.full(len(lengths), number))
     types = [key if isinstance(key, str) else key.decode("utf-8") for key in numbers]
     return Units(
-        runs=runs, ends=np.cumsum(sizes), document=document, types=types, are_words=tokenizer is not None,
-        bytes_read=size, dropped=dropped, unknown=taken_out,
+        runs=runs.whole(), ends=np.cumsum(sizes.whole()), document=document.whole(), types=types,
+        are_words=tokenizer is not None, bytes_read=size, dropped=dropped, unknown=taken_out,
     )  # fmt: skip
 
 
@@ -134,15 +140,23 @@ def _by_callable(lines: list[str], numbers: _Numbers, tokenizer: Tokenizer | Non
     return runs, np.array([len(unit) for unit in units], dtype=np.int64)
 
 
-def document_texts(texts: Any, documents: str) -> Iterator[str]:
-    """Each document as one text whose lines are its units."""
+def document_lines(texts: Any, documents: str) -> Iterator[tuple[int, list[str]]]:
+    """(number of the document, some of its lines) in order: files are read in pieces, whatever their size.
+
+    Args:
+        texts: What `bags` takes.
+        documents: How documents are told apart.
+
+    Raises:
+        InputError: No text, or no such rule.
+    """
     source = _source(texts)
     if documents == "auto":
         return _auto(source)
     if documents == "each":
-        return (_lines(text) for text in source)
+        return ((number, lines) for number, text in enumerate(source) for lines in _blocks(text))
     if documents == "stream":
-        return iter(["\n".join(_lines(text) for text in source)])
+        return ((0, lines) for text in source for lines in _blocks(text))
     try:
         border = re.compile(documents)
     except re.error as error:
@@ -152,30 +166,45 @@ def document_texts(texts: Any, documents: str) -> Iterator[str]:
     return _at_borders(source, border)
 
 
-def _auto(source: Iterable[Any]) -> Iterator[str]:
-    running: list[str] = []
+def _auto(source: Iterable[Any]) -> Iterator[tuple[int, list[str]]]:
+    number, running = 0, False
     for text in source:
-        if isinstance(text, str) and "\n" not in (plain := _lines(text)):
-            running.append(plain)
+        blocks = _blocks(text)
+        first = next(blocks)
+        alone = len(first) == 1 and isinstance(text, str | Path)
+        second = next(blocks, None) if alone else None
+        if alone and second is None:
+            yield number, first
+            running = True
             continue
-        if running:
-            yield "\n".join(running)
-            running = []
-        yield _lines(text)
-    if running:
-        yield "\n".join(running)
+        number += running
+        running = False
+        yield number, first
+        for lines in chain([second] if second is not None else [], blocks):
+            yield number, lines
+        number += 1
 
 
-def _at_borders(source: Iterable[Any], border: re.Pattern[str]) -> Iterator[str]:
-    lines: list[str] = []
+def _at_borders(source: Iterable[Any], border: re.Pattern[str]) -> Iterator[tuple[int, list[str]]]:
+    number, is_open = 0, False
     for text in source:
-        for line in _lines(text).split("\n"):
-            if lines and border.search(line):
-                yield "\n".join(lines)
-                lines = []
-            lines.append(line)
-    if lines:
-        yield "\n".join(lines)
+        for lines in _blocks(text):
+            begin = 0
+            for place, line in enumerate(lines):
+                if border.search(line) and (is_open or place > begin):
+                    if place > begin:
+                        yield number, lines[begin:place]
+                    number, begin, is_open = number + 1, place, False
+            yield number, lines[begin:]
+            is_open = True
+
+
+def _blocks(text: Any) -> Iterator[list[str]]:
+    """The lines of one text, in pieces where it is a file."""
+    if isinstance(text, Path):
+        yield from _file_lines(text)
+    else:
+        yield _lines(text).split("\n")
 
 
 def _lines(text: Any) -> str:
@@ -194,7 +223,7 @@ def _lines(text: Any) -> str:
 def _source(texts: Any) -> Iterable[Any]:
     """Strings or lists of strings from a path, one text, or what can be gone through."""
     if isinstance(texts, Path) or (isinstance(texts, str) and _is_path(texts)):
-        return _from_path(Path(texts))
+        return texts_of(Path(texts))
     if isinstance(texts, str):
         return [texts]
     if isinstance(texts, bytes) or not isinstance(texts, Iterable):
@@ -212,33 +241,54 @@ def _is_path(text: str) -> bool:
         return False
 
 
-def texts_of(path: Path) -> list[Any]:
-    """The texts of one file or directory."""
-    return list(_from_path(path))
+def texts_of(path: Path) -> Iterator[Any]:
+    """What one file or directory holds: a .txt file is itself one text, read when its turn comes; other files are read
+    as `unweave.read_texts` does.
 
-
-def _from_path(path: Path) -> Iterator[str]:
-    """A .txt file is one text with its lines; other files and directories are read as `unweave.read_texts` does."""
+    Args:
+        path: The file or directory.
+    """
     if path.is_dir():
         for file in sorted(path.iterdir()):
             if file.suffix in (".txt", ".jsonl", ".csv", ".json"):
-                yield from _from_path(file)
+                yield from texts_of(file)
     elif path.suffix in (".jsonl", ".csv"):
         yield from (one.text for one in read_texts(path))
+    elif path.suffix == ".json":
+        yield from _json_texts("\n".join(line for lines in _file_lines(path) for line in lines), path)
     else:
-        text = _read(path)
-        yield from _json_texts(text, path) if path.suffix == ".json" else [text]
+        yield path
 
 
-def _read(path: Path) -> str:
+def _file_lines(path: Path) -> Iterator[list[str]]:
+    """Lines of a file in pieces of some megabytes, cut at line feeds."""
+    rest: list[bytes] = []
+    at = 0
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8 at byte {error.start}: convert it, for example with `iconv -t utf-8`"
-        ) from error
+        with path.open("rb") as stream:
+            while part := stream.read(PIECE):
+                cut = part.rfind(b"\n")
+                if cut < 0:
+                    rest.append(part)
+                    continue
+                whole = b"".join([*rest, part[:cut]])
+                rest = [part[cut + 1 :]]
+                yield _decoded(whole.removesuffix(b"\r"), at, path)
+                at += len(whole) + 1
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}): give a text file that can") from error
+    yield _decoded(b"".join(rest), at, path)
+
+
+def _decoded(piece: bytes, at: int, path: Path) -> list[str]:
+    if at == 0:
+        piece = piece.removeprefix(codecs.BOM_UTF8)
+    try:
+        return _lines(piece.decode("utf-8")).split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8 at byte {at + error.start}: convert it, for example with `iconv -t utf-8`"
+        ) from error
 
 
 def _json_texts(text: str, path: Path) -> list[str]:

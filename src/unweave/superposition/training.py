@@ -21,9 +21,8 @@ from unweave.config import config_from
 from unweave.errors import InputError
 from unweave.log import SILENT, Progress
 from unweave.superposition.autoencoder import Autoencoder, TrainStep
-from unweave.superposition.bags import Bags
 from unweave.superposition.config import Number, TrainConfig
-from unweave.superposition.dataset import Dataset, as_dataset
+from unweave.superposition.dataset import Dataset, as_dataset, bags_in
 from unweave.superposition.scores import errors_of, rank_of
 from unweave.superposition.step import Batch, Gradients, bag_batch, gradients, row_batch
 
@@ -193,12 +192,13 @@ def _start(words: int, wanted: tuple[int, Number, int], config: TrainConfig, ste
 def _batches(data: Dataset, indices: np.ndarray, epochs: int, config: TrainConfig, seed: int) -> Iterator[Batch]:
     """Windows in a new order each time through."""
     rng = np.random.default_rng([3, seed])
+    found = bags_in(data)
     for _ in range(epochs):
         order = rng.permutation(indices)
         for first in range(0, len(order), config.batch):
             chosen = order[first : first + config.batch]
-            if isinstance(data, Bags):
-                yield bag_batch(*data.rows(chosen), len(data.vocab))
+            if found is not None:
+                yield bag_batch(*found.rows(chosen), len(data.vocab))
             else:
                 yield row_batch(data.take(chosen, "float64" if config.precision == "float64" else "float32"))
 

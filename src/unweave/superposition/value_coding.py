@@ -1,7 +1,7 @@
 """Value coding: embeddings whose directions are quantities, not features, and what is lost without them.
 
-A small network tells the direction from one place to another, or adds numbers modulo p. The quantities (latitude and
-longitude; the waves of a number) are read off its embedding by a line. VC+ keeps the plane of the quantities and the
+A small network tells the direction from one place to another, or adds numbers modulo p. The quantities (where a place
+lies; the waves of a number) are read off its embedding by a line. VC+ keeps the plane of the quantities and the
 mean of the rest, VC- keeps the rest alone; random planes and principal components stand beside them.
 
 | code | paper | shape | meaning, unit | where |
@@ -26,9 +26,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unweave.errors import DataError, InputError
+from unweave.errors import DataError, InputError, unknown_name
 
 SECTORS = 8
+COORDINATES = ("auto", "degrees", "sphere")
 RIDGE = 1e-3
 START = 1.0
 """Spread of the embedding of places at the start, as torch has it."""
@@ -136,7 +137,14 @@ def read_places(path: str | Path) -> Float[np.ndarray, "n 2"]:
 
 
 def map_experiment(
-    places: Any = 760, *, pairs: int = 200_000, epochs: int = 6, width: int = 50, hidden: int = 128, seed: int = 0
+    places: Any = 760,
+    *,
+    pairs: int = 200_000,
+    epochs: int = 6,
+    width: int = 50,
+    hidden: int = 128,
+    coordinates: str = "auto",
+    seed: int = 0,
 ) -> ValueCoding:
     """Directions between places, learned from pairs, and what is left of them with and without latitude and longitude.
 
@@ -146,10 +154,14 @@ def map_experiment(
         epochs: Times through them.
         width: Of the embedding.
         hidden: Of the layer behind it.
+        coordinates: What the probe reads: `degrees`, latitude and longitude as published; `sphere`, the three
+            coordinates on a globe, where longitude would jump at the date line; `auto`, degrees where all places lie
+            within 180 degrees of longitude.
         seed: Of start, pairs and splits.
 
     Raises:
         DataError: Fewer than 10 places.
+        UnknownName: Other coordinates.
 
     Source:
         arXiv 2603.09972, value coding; specs/superposition.md, section 7.
@@ -163,6 +175,7 @@ def map_experiment(
     count = len(at)
     if count < 10 or at.ndim != 2 or at.shape[1] != 2:
         raise DataError(f"places have shape {at.shape}: ten or more rows of latitude and longitude are needed")
+    targets = _quantities(at, coordinates)
     rng = np.random.default_rng([37, seed])
     flat = rng.permutation(count * (count - 1))
     first, second = np.divmod(flat, count - 1)
@@ -173,8 +186,18 @@ def map_experiment(
     data = [torch.from_numpy(one) for one in (first, second, labels)]
     net = _Net(count, (width, hidden), SECTORS, seed, START)
     _fit(net, [one[:cut] for one in data], epochs=epochs, seed=seed, batch=512, rate=5e-3)
-    plane, r2 = _probe(net.embedding(), at, rng)
-    return _scored(net, [one[held] for one in data], plane, at, (r2, start), rng)
+    plane, r2 = _probe(net.embedding(), targets, rng)
+    return _scored(net, [one[held] for one in data], plane, targets, (r2, start), rng)
+
+
+def _quantities(at: np.ndarray, coordinates: str) -> np.ndarray:
+    """What the probe reads of each place."""
+    if coordinates not in COORDINATES:
+        raise unknown_name("coordinates", coordinates, COORDINATES)
+    if coordinates == "degrees" or (coordinates == "auto" and np.ptp(at[:, 1]) < 180):
+        return at
+    lat, lon = np.radians(at).T
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
 
 
 def modular_addition(

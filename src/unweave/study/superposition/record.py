@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unweave.report.record import Figure
+from unweave.study.superposition.dials import width_figures
 from unweave.study.superposition.tables import cluster_table, model_table, ring_table, slope_table
 from unweave.study.work import Found
 from unweave.superposition.clusters import word_clusters
+from unweave.superposition.moments import covariance_of
 from unweave.superposition.ring import Ring
 from unweave.superposition.structure import MARKS
 from unweave.superposition.waterfall import explain
@@ -33,7 +35,7 @@ def text_found(lab: TextLab, *, quick: bool = False) -> Found:
     figures = [
         *_rings(lab, trained), None if quick else _map(lab, last, flat=True), _map(lab, last, flat=False),
         *_waterfalls(lab, last),
-        _contexts(lab, last), _lifts(lab, trained), _taus(lab, last), _dimensions(lab, trained), *_widths(lab),
+        _contexts(lab, last), _lifts(lab, trained), _taus(lab, last), _dimensions(lab, trained), *width_figures(lab),
         *_grams(lab, trained),
     ]  # fmt: skip
     tables = [model_table(lab), ring_table(lab), cluster_table(lab), slope_table(lab)]
@@ -54,6 +56,12 @@ def _sentences(lab: TextLab) -> list[str]:
         f" {closed.geometry.mse:.5f} a word, the best trained one ({best.name}) {best.geometry.mse:.5f}; predicting"
         f" frequencies alone {best.geometry.mean_mse:.5f}."
     ]
+    length = lab.grid.spectrum.length_correlation()
+    if length == length:
+        told.append(
+            f"The largest component of the data correlates {length:.2f} with the number of active words of a window"
+            " (1: it is plain length); `lift_length` in the tables of words holds that number fixed."
+        )
     for name, found in lab.slopes.get("decay", {}).items():
         if name == "lift_excess":
             between = f" [{found.low:+.4f}, {found.high:+.4f}]" if found.low == found.low else ", no interval,"
@@ -123,7 +131,7 @@ def _map(lab: TextLab, one: Scored, *, flat: bool) -> Figure:
     ]
     scores = next((row for row in lab.clusters if row["vectors"] == "model"), None)
     told = (
-        f" Topics of other windows: neighbours agree for {scores['purity']:.2f} (shuffled {scores['purity_null']:.2f})."
+        f" Labels ({lab.labels}): neighbours agree for {scores['purity']:.2f} (shuffled {scores['purity_null']:.2f})."
         if scores
         else ""
     )
@@ -267,35 +275,6 @@ def _dimensions(lab: TextLab, trained: list[Scored]) -> Figure:
     )  # fmt: skip
 
 
-def _widths(lab: TextLab) -> list[Figure]:
-    if len(lab.config.widths) < 2:
-        return []
-    found = []
-    for score, title, bound in (
-        ("mse", "Held-out error over width", True),
-        ("norm2", "Squared norm over width", False),
-    ):
-        rows = []
-        for one in lab.scored:
-            value = one.geometry.mse if score == "mse" else one.model.norm2
-            floor = lab.grid.spectrum.bound(one.model.width) if bound else float(one.model.width)
-            rows.append((one.model.width, value, value, value, one.name, floor))
-        found.append(
-            Figure(
-                kind="curves",
-                title=title,
-                caption="Dashed: " + ("the least training error of any linear model." if bound else "a projector's."),
-                data=_columns(
-                    ("x", "y", "low", "high", "series", "control"), sorted(rows, key=lambda row: (row[4], row[0]))
-                ),
-                options={"x": "width", "y": score},
-                n=lab.bags.n_windows,
-                seed=lab.config.seed,
-            )
-        )
-    return found
-
-
 def _grams(lab: TextLab, trained: list[Scored]) -> list[Figure]:
     """Cosines of the largest group that is there: data, predicted, learned."""
     there = {name: list(one.words) for name, one in lab.data_rings.items()}
@@ -303,7 +282,7 @@ def _grams(lab: TextLab, trained: list[Scored]) -> list[Figure]:
         return []
     group = "months" if "months" in there else max(there, key=lambda name: len(there[name]))
     columns = [lab.bags.index[word] for word in there[group]]
-    covariance = lab.bags.moments("train").covariance[np.ix_(columns, columns)]
+    covariance = covariance_of(lab.bags, lab.bags.split("train"), columns)
     spread = np.sqrt(np.diag(covariance))
     shown = {"data: correlation": covariance / np.outer(spread, spread)}
     for one in _of_first_seed(lab, [lab.scored[0], *trained]):

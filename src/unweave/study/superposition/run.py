@@ -10,6 +10,7 @@ from typing import Any
 
 from unweave.artifact import fingerprint, save
 from unweave.config import Config, config_json
+from unweave.errors import InputError, unknown_name
 from unweave.report.page import REPORT, write_report
 from unweave.report.record import ModelEntry, Run, write_record, write_run, write_whole
 from unweave.study.flow import run_directory, versions
@@ -83,6 +84,27 @@ def lab_directory(out: Path | None, config: Config) -> Path:
     folder = run_directory(out, config, kind="superpose")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def trained_model(folder: Path, name: str | None = None) -> Path:
+    """Where a model of a lab on a text lies: the last one, or the one whose name holds what is given.
+
+    Args:
+        folder: Directory of the lab.
+        name: Part of a name, such as `decay-4-width-50`.
+
+    Raises:
+        InputError: No lab there.
+        UnknownName: No model of that name.
+    """
+    place = folder / "models" / "text" / "trained"
+    found = sorted((one for one in place.glob("*-*") if one.is_dir()), key=lambda one: int(one.name.split("-")[0]))
+    if not found:
+        raise InputError(f"{folder} has no models of a text: give the --out of `unweave superpose text`")
+    chosen = [one for one in found if name is None or f"-{name}-" in f"-{one.name}-"]
+    if not chosen:
+        raise unknown_name("model", name or "", [one.name.split("-", 1)[1] for one in found])
+    return chosen[-1]
 
 
 def write_table(file: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -73,7 +73,7 @@ def cluster_table(lab: TextLab) -> Table:
         "classes",
     )
     return Table(
-        title="Clusters against topics of other windows", columns=tuple(name.replace("_", " ") for name in names),
+        title=f"Clusters against {lab.labels}", columns=tuple(name.replace("_", " ") for name in names),
         rows=[tuple(row[name] for name in names) for row in lab.clusters],
         note="Only what the model has above principal components, PPMI vectors and frequency belongs to it.",
     )  # fmt: skip
