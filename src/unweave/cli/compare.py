@@ -20,7 +20,8 @@ HELP = """Compare decompositions of one site: what each causes at equal dimensio
     unweave compare pca random --model zoo:docs --pairs pairs.jsonl --site blocks.2.resid_post
 
 Names are made from the activations of the pairs: neurons, pca, ica, random, topk (a small dictionary trained on them)
-and topk-frozen (its twin with a random decoder). Everything else is a directory that a command wrote.
+and topk-frozen (its twin with a random decoder). Everything else is a directory that a command wrote (a featurizer, an
+NDM partition, LIB bases, a bundle, directions), a dictionary of SAELens or sparsify, or a GGUF control vector.
 """
 
 
@@ -35,7 +36,13 @@ def compare(
     pairs: Annotated[
         Path | None, typer.Option("--pairs", help="Instead of a suite: jsonl with base, source, answer, base_answer.")
     ] = None,
-    dimension: Annotated[int, typer.Option("--dimension", "-k", help="Dimensions that each may exchange.")] = 1,
+    dimension: Annotated[
+        int | None,
+        typer.Option("--dimension", "-k", help="Dimensions that each may exchange; else those of the largest best block."),
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option("--budget", help="Blocks that each may choose from; else all it has.")
+    ] = None,
     prompts: Annotated[int, typer.Option("--prompts", help="Prompts of the suite.")] = 400,
     out: Out = None,
     seed: Annotated[int, typer.Option("--seed", help="Of split, controls and made decompositions.")] = 0,
@@ -53,8 +60,9 @@ def compare(
     from unweave.evals.patching import patching
     from unweave.models.loading import load_model
 
-    if dimension < 1:
-        raise InputError(f"--dimension is {dimension}: at least 1")
+    for option, value in (("--dimension", dimension), ("--budget", budget), ("--prompts", prompts)):
+        if value is not None and value < 1:
+            raise InputError(f"{option} is {value}: at least 1")
     loaded = load_model(model)
     stored = {name: featurizer_at(Path(name), site) for name in decompositions if name not in MADE}
     where = site or next((str(one.site) for one in stored.values()), None)
@@ -65,12 +73,12 @@ def compare(
     names = [name for name in decompositions if name in MADE]
     made = contenders_of(ready.base, site=where, names=names, model=loaded.fingerprint, seed=seed)
     ordered = {name: stored.get(name) or made[name] for name in dict.fromkeys(decompositions)}
-    found = contest(loaded, ordered, task, dimension=dimension, seed=seed)
+    found = contest(loaded, ordered, task, dimension=dimension, budget=budget, seed=seed)
     if out is not None:
         save(found, out)
     if json:
         facts = {
-            "site": found.site, "model": loaded.name, "dimension": dimension, "whole": found.whole,
+            "site": found.site, "model": loaded.name, "dimension": found.dimension, "budget": budget, "whole": found.whole,
             "kept_share": found.kept_share, "n_select": found.n_select, "n_report": found.n_report,
             "rows": found.table(),
         }  # fmt: skip

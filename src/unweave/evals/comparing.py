@@ -2,8 +2,9 @@
 
 Each contender chooses its best units on one half of the pairs, by the slope of the behaviour, until it has the
 dimension; the other half tells what they cause, how concentrated the effect is over its units, and what the
-decomposition leaves out. Controls of every contender are random subspaces of the same rank that were searched as
-widely.
+decomposition leaves out. Unless told otherwise all get as many dimensions as the largest unit that comes first for one
+of them. With a budget each searches only its units of largest variance, so that none has more tries. Controls of every
+contender are random subspaces of the same rank that were searched as widely.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from unweave.evals.validity import DormantPath, dormant_path
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.bases import neurons, pca, random_rotation
 from unweave.features.featurizer import Featurizer, Provenance
-from unweave.features.neurons import as_affine
+from unweave.features.neurons import NeuronFeaturizer, as_affine
 from unweave.models.model import Model
 from unweave.tensors.arrays import as_matrix
 
@@ -46,7 +47,7 @@ class Contender:
     """Chosen on the selection half."""
     dimension: int
     candidates: int
-    """Blocks it could choose from."""
+    """Blocks it could choose from; its controls are the best of as many, up to 64."""
     effect: Finding
     """On the report half."""
     share: float
@@ -65,6 +66,7 @@ class Contender:
             "method": self.method,
             "dimension": self.dimension,
             "candidates": self.candidates,
+            "control_candidates": self.effect.details.get("budget"),
             "blocks": list(self.blocks),
             "share": self.share,
             **{key: found[key] for key in ("effect", "low", "high", "control", "p_value", "verdict", "n")},
@@ -83,6 +85,7 @@ class Contest:
     scope: str
     contenders: tuple[Contender, ...]
     dimension: int
+    """That each could exchange."""
     whole: float
     """Effect of the whole site on the report half."""
     kept_share: float
@@ -90,6 +93,8 @@ class Contest:
     n_report: int
     model: str
     seed: int
+    budget: int | None = None
+    """Blocks that each could choose from; None is all it has."""
 
     def table(self) -> list[dict[str, Any]]:
         """One dictionary a contender, largest share first."""
@@ -105,7 +110,8 @@ def compare(
     contenders: Mapping[str, Featurizer],
     pairs: Pairs,
     *,
-    dimension: int = 1,
+    dimension: int | None = None,
+    budget: int | None = None,
     behaviour: str = "logit difference",
     rows: Any = None,
     select: float = 0.4,
@@ -118,7 +124,10 @@ def compare(
         model: The model.
         contenders: Name -> decomposition; all of one site. `contenders_of` makes the usual ones.
         pairs: Base, source and answers; those that the model solves are used.
-        dimension: Dimensions that each may exchange; blocks that are larger count as they are.
+        dimension: Dimensions that each may exchange; a block that is larger counts as it is. None is the size of the
+            largest block that any of them would choose first.
+        budget: Blocks that each may choose from, those of the largest variance on the selection half; None lets each
+            search all of its own, and the number stands beside it.
         behaviour: The name of the measure, logit(answer) - logit(base answer).
         rows: Activations for the unexplained share; None takes those of the base.
         select: Share of the groups of pairs on which units are chosen.
@@ -126,7 +135,7 @@ def compare(
         seed: Of split, controls and intervals.
 
     Raises:
-        InputError: No contender, or contenders of several sites.
+        InputError: No contender, contenders of several sites, or a dimension or budget below 1.
         DataError: The model does not show the behaviour.
 
     Example:
@@ -138,6 +147,9 @@ def compare(
     """
     if not contenders:
         raise InputError("there is nothing to compare: give at least one decomposition")
+    for name, value in (("dimension", dimension), ("budget", budget)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}: at least 1, or None")
     sites = {str(one.site) for one in contenders.values()}
     if len(sites) > 1:
         raise InputError(f"the decompositions are of {', '.join(sorted(sites))}: only those of one site compare")
@@ -149,24 +161,26 @@ def compare(
     halves = [ready_pairs(model, first, part) for part in (chosen_on, reported)]
     measures = [logit_difference(part.answer, part.base_answer) for part in (chosen_on, reported)]
     whole = scores(halves[1], [None, exchange(halves[1], first, None)], measures[1]).mean(1)
-    data = halves[1].base if rows is None else as_matrix(rows, name="rows")
+    ranked = {name: _ranked(one, halves[0], measures[0], budget) for name, one in contenders.items()}
+    size = max(one.first for one in ranked.values()) if dimension is None else dimension
     ground = _Ground(
-        halves=tuple(halves),
-        measures=tuple(measures),
+        report=halves[1],
+        measure=measures[1],
         groups=reported.groups,
-        dimension=dimension,
+        dimension=size,
         whole=float(whole[1] - whole[0]),
-        rows=data,
+        rows=halves[1].base if rows is None else as_matrix(rows, name="rows"),
         draws=draws,
         seed=seed,
     )
-    found = [_contended(name, one, ground) for name, one in contenders.items()]
+    found = [_contended(name, one, ranked[name], ground) for name, one in contenders.items()]
     return Contest(
         site=sites.pop(),
         behaviour=behaviour,
         scope=measures[1].scope,
         contenders=tuple(found),
-        dimension=dimension,
+        dimension=size,
+        budget=budget,
         whole=float(whole[1] - whole[0]),
         kept_share=share,
         n_select=len(chosen_on),
@@ -251,10 +265,10 @@ def unexplained(featurizer: Featurizer, rows: torch.Tensor) -> float:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Ground:
-    """What all contenders share."""
+    """What all contenders share on the report half."""
 
-    halves: tuple[Patching, ...]
-    measures: tuple[Behaviour, ...]
+    report: Patching
+    measure: Behaviour
     groups: Any
     dimension: int
     whole: float
@@ -263,15 +277,38 @@ class _Ground:
     seed: int
 
 
-def _contended(name: str, featurizer: Featurizer, ground: _Ground) -> Contender:
-    (selection, report), (screen, measure), seed = ground.halves, ground.measures, ground.seed
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Ranked:
+    """The blocks that a contender may choose from, best first, by the selection half."""
+
+    affine: AffineFeaturizer
+    slopes: np.ndarray
+    """Of all its blocks; those it may not choose are NaN."""
+    order: tuple[int, ...]
+
+    @property
+    def first(self) -> int:
+        """Dimensions of its first choice."""
+        return self.affine.blocks[self.order[0]]
+
+
+def _ranked(featurizer: Featurizer, selection: Patching, measure: Behaviour, budget: int | None) -> _Ranked:
     affine = as_affine(featurizer)
-    screened = screen_blocks(selection, affine, screen)
-    blocks = _best(affine, screened, ground.dimension)
-    candidates = len(affine.blocks)
+    slopes = screen_blocks(selection, affine, measure)
+    if budget is not None and budget < len(slopes):
+        spread = affine.encode(selection.base.double())[0].var(0) * affine.write.double().square().sum(1)
+        held = np.array([float(one.sum()) for one in spread.split(affine.blocks)])
+        slopes = np.where(np.isin(np.arange(len(held)), np.argsort(-held, kind="stable")[:budget]), slopes, np.nan)
+    order = np.argsort(-slopes, kind="stable")  # NaN comes last
+    return _Ranked(affine=affine, slopes=slopes, order=tuple(order[: np.isfinite(slopes).sum()].tolist()))
+
+
+def _contended(name: str, featurizer: Featurizer, ranked: _Ranked, ground: _Ground) -> Contender:
+    affine, candidates, report = ranked.affine, len(ranked.order), ground.report
+    blocks = _best(ranked, ground.dimension)
     found = interchange_effect(
-        report, featurizer, blocks, measure,
-        groups=ground.groups, draws=ground.draws, budget=min(candidates, 64), seed=seed,
+        report, featurizer, blocks, ground.measure,
+        groups=ground.groups, draws=ground.draws, budget=min(candidates, 64), seed=ground.seed,
     )  # fmt: skip
     return Contender(
         name=name,
@@ -281,20 +318,20 @@ def _contended(name: str, featurizer: Featurizer, ground: _Ground) -> Contender:
         candidates=candidates,
         effect=found,
         share=found.effect.value / ground.whole if ground.whole else float("nan"),
-        participation=participation(screened),
+        participation=participation(ranked.slopes[list(ranked.order)]),
         unexplained=unexplained(featurizer, ground.rows),
-        dormant=dormant_path(report, affine, blocks, measure, seed=seed),
+        dormant=dormant_path(report, affine, blocks, ground.measure, seed=ground.seed),
     )
 
 
-def _best(featurizer: AffineFeaturizer, screened: np.ndarray, dimension: int) -> tuple[int, ...]:
+def _best(ranked: _Ranked, dimension: int) -> tuple[int, ...]:
     """The blocks of largest slope that fit into the dimension; one at least."""
-    order = np.argsort(-screened, kind="stable").tolist()
-    chosen, left = [order[0]], dimension - featurizer.blocks[order[0]]
-    for block in order[1:]:
-        if featurizer.blocks[block] <= left and screened[block] > 0:
+    sizes, chosen = ranked.affine.blocks, [ranked.order[0]]
+    left = dimension - ranked.first
+    for block in ranked.order[1:]:
+        if sizes[block] <= left and ranked.slopes[block] > 0:
             chosen.append(block)
-            left -= featurizer.blocks[block]
+            left -= sizes[block]
     return tuple(chosen)
 
 
@@ -325,7 +362,7 @@ def with_site(featurizer: Featurizer, site: str) -> Featurizer:
         featurizer: A decomposition.
         site: The site to compare at.
     """
-    if featurizer.site is None and isinstance(featurizer, AffineFeaturizer):
+    if featurizer.site is None and isinstance(featurizer, AffineFeaturizer | NeuronFeaturizer):
         return replace(featurizer, site=site)
     if str(featurizer.site) != site:
         raise InputError(f"the decomposition is of {featurizer.site}, the comparison at {site}: fit it there")
