@@ -19,6 +19,7 @@ from unweave.evals.findings import Prediction, Verdict
 from unweave.evals.pairs import Pairs, split_pairs
 from unweave.evals.patching import patching
 from unweave.evals.planted.module import variable_world
+from unweave.evals.steering_plan import SteeringPlan
 from unweave.evals.validity import dormant_path, naturalness, reader
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.featurizer import Provenance
@@ -135,6 +136,35 @@ def test_neurons_that_the_next_matrix_reads_have_its_rows(docs):
         rows, name = reader(patching(docs, site, tokens))
         assert rows.shape[1] == docs.width(site)
         assert name.startswith("the matrix")
+
+
+def test_a_card_steers_as_it_was_planned(world, pairs, tmp_path):
+    """The truth moves the answer within the damage it may do, the decoy does not; both are lines of the card."""
+    x = world.inputs(60, seed=4)[0]
+    labels = torch.ones(60, dtype=torch.long)
+    plan = SteeringPlan(behaviour=logit_difference(labels, 0 * labels), inputs=x, neutral=x, doses=(-1, -0.1, 0, 0.1, 1))
+    claims = {"steering": Prediction()}
+
+    def carded(block, plan=plan):
+        return card(world.model, world.featurizer, block, pairs, concept="a", predictions=claims, steer=plan)
+
+    true, decoy = carded(world.true), carded(world.decoy)
+    assert true.verdict is Verdict.SUPPORTED
+    assert decoy.verdict is Verdict.REFUTED
+    told = true.finding("steering")
+    costs = dict(zip(told.details["doses"], told.details["kl"], strict=True))
+    assert costs[told.details["test_dose"]] <= 0.1 < costs[1.0]
+    assert "Steered by 0.1, KL 0.0" in true.summary()
+    assert {row["test"]: row["required"] for row in true.table()}["steering"]
+    assert samples.same(uw.load(uw.save(true, tmp_path / "steered")), true)
+    everything = replace(plan, doses=(-9, 0, 9))
+    assert any("no dose is usable" in one for one in carded(world.true, everything).warnings)
+    with pytest.raises(InputError, match="steering is predicted but not planned"):
+        carded(world.true, None)
+    with pytest.raises(InputError, match="the block has 2 dimensions: say which direction"):
+        carded([0, 1])
+    with pytest.raises(TypeError, match="covector"):
+        carded(0, replace(plan, direction=uw.Readout(covector=world.featurizer.read[:, 0])))
 
 
 def test_an_edit_far_from_all_activations_is_off_the_distribution(world, pairs):
