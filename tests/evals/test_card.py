@@ -142,7 +142,9 @@ def test_a_card_steers_as_it_was_planned(world, pairs, tmp_path):
     """The truth moves the answer within the damage it may do, the decoy does not; both are lines of the card."""
     x = world.inputs(60, seed=4)[0]
     labels = torch.ones(60, dtype=torch.long)
-    plan = SteeringPlan(behaviour=logit_difference(labels, 0 * labels), inputs=x, neutral=x, doses=(-1, -0.1, 0, 0.1, 1))
+    plan = SteeringPlan(
+        behaviour=logit_difference(labels, 0 * labels), inputs=x, neutral=x, doses=(-1, -0.1, 0, 0.1, 1)
+    )
     claims = {"steering": Prediction()}
 
     def carded(block, plan=plan):

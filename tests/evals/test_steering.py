@@ -119,8 +119,8 @@ def test_the_planted_half_lives_are_found():
 
 
 def test_memory_is_in_the_cache_in_the_text_or_nowhere():
-    """Before the head, edited values stay in the cache; behind it only the words that were written remember; a dose of 0
-    leaves nothing.
+    """Before the head, edited values stay in the cache; behind it only the words that were written remember; a dose of
+    0 leaves nothing.
     """
     world = style_world(seed=0)
     ends = [world.words(of_the_style=kind)[:5] for kind in (True, False)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unweave.cli.options import Debug, Json, Out, Quiet
+from unweave.cli.options import Debug, Json, NewDirectory, Quiet
 
 if TYPE_CHECKING:
     from unweave.models.model import Model
@@ -38,14 +38,14 @@ def compare(
     ] = None,
     dimension: Annotated[
         int | None,
-        typer.Option("--dimension", "-k", help="Dimensions that each may exchange; else those of the largest best block."),
+        typer.Option("--dimension", "-k", help="Dimensions each may exchange; else those of the largest best block."),
     ] = None,
     budget: Annotated[
         int | None, typer.Option("--budget", help="Blocks that each may choose from; else all it has.")
     ] = None,
     prompts: Annotated[int, typer.Option("--prompts", help="Prompts of the suite.")] = 400,
-    out: Out = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of split, controls and made decompositions.")] = 0,
+    out: NewDirectory = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of split, controls and made decompositions.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -54,7 +54,7 @@ def compare(
     from unweave.artifact import save
     from unweave.cli.featurizers import featurizer_at
     from unweave.cli.numbers import without_nan
-    from unweave.errors import InputError
+    from unweave.errors import InputError, unknown_name
     from unweave.evals.comparing import MADE, contenders_of
     from unweave.evals.comparing import compare as contest
     from unweave.evals.patching import patching
@@ -63,6 +63,9 @@ def compare(
     for option, value in (("--dimension", dimension), ("--budget", budget), ("--prompts", prompts)):
         if value is not None and value < 1:
             raise InputError(f"{option} is {value}: at least 1")
+    for name in decompositions:
+        if name not in MADE and not Path(name).exists():
+            raise unknown_name("decomposition", name, MADE, hint="everything else is a directory or file that is there")
     loaded = load_model(model)
     stored = {name: featurizer_at(Path(name), site) for name in decompositions if name not in MADE}
     where = site or next((str(one.site) for one in stored.values()), None)
@@ -78,9 +81,9 @@ def compare(
         save(found, out)
     if json:
         facts = {
-            "site": found.site, "model": loaded.name, "dimension": found.dimension, "budget": budget, "whole": found.whole,
-            "kept_share": found.kept_share, "n_select": found.n_select, "n_report": found.n_report,
-            "rows": found.table(),
+            "site": found.site, "model": loaded.name, "dimension": found.dimension, "budget": budget,
+            "whole": found.whole, "kept_share": found.kept_share, "n_select": found.n_select,
+            "n_report": found.n_report, "rows": found.table(),
         }  # fmt: skip
         typer.echo(jsonlib.dumps(without_nan(facts)))
         return

@@ -37,7 +37,9 @@ def featurizer_at(path: Path, site: str | None) -> Any:
     if isinstance(found, Direction):
         found = along(found)
     if isinstance(found, Readout | Eraser):
-        what = "a read-out is a covector and cannot be written" if isinstance(found, Readout) else "an eraser has no units"
+        what = (
+            "a read-out is a covector and cannot be written" if isinstance(found, Readout) else "an eraser has no units"
+        )
         raise InputError(f"{path} holds a {type(found).__name__}: {what}; a featurizer or a direction is needed")
     if not isinstance(found, Featurizer):
         raise InputError(f"{path} holds a {type(found).__name__}: a featurizer, partition or bundle is needed")

@@ -260,6 +260,12 @@ def _columns(batch: Tokens, positions: int | Sequence[int]) -> Int[Tensor, " n"]
 
 
 def interchange_pairs(base: Any, source: Any, labels: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Checked activations of pairs and the class of each after the exchange.
+
+    Raises:
+        InputError: Shapes that do not fit, or labels that are no whole numbers.
+        DataError: NaN, or fewer than two pairs.
+    """
     one, two = finite_rows(base, name="base"), finite_rows(source, name="source")
     if one.shape != two.shape:
         raise InputError(f"base is {tuple(one.shape)} but source is {tuple(two.shape)}: row i of both is one pair")

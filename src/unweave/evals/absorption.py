@@ -85,8 +85,8 @@ def absorption(
         y: (n,) binary labels of the concept.
         groups: (n,) the document or token type of each row.
         seed: Of split, bootstrap and random decoders.
-        main: The concept's latents; None chooses them on the training groups: by standardised mean difference, a further
-            one as long as F1 of a read-out of them rises by 0.03, at most five.
+        main: The concept's latents; None chooses them on the training groups: by standardised mean difference, a
+            further one as long as F1 of a read-out of them rises by 0.03, at most five.
         test: Share of the groups held out.
         draws: Random decoders of the control.
 
@@ -122,7 +122,9 @@ def absorption(
     positives = torch.from_numpy(held_out & labels)
     found = positives & (probe.score(exact) > 0)
     if not bool(found.any()):
-        raise DataError(f"the probe finds none of {int(positives.sum())} held-out positives: there is nothing to absorb")
+        raise DataError(
+            f"the probe finds none of {int(positives.sum())} held-out positives: there is nothing to absorb"
+        )
     direction = probe.covector / probe.covector.norm()
     projection = (exact[found] - affine.origin.double()) @ direction
     lengths = affine.write.double().norm(dim=1)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,8 @@ class CodeLength:
     """What the labels cost."""
 
     bits: Estimate
-    """A label, mean over rows; its null is the cost for one who knows the share of positives alone, its control the same
-    code for shuffled labels.
+    """A label, mean over rows; its null is the cost for one who knows the share of positives alone, its control the
+    same code for shuffled labels.
     """
     total: float
     """Bits in all."""
@@ -129,7 +130,7 @@ def _bits(
     signs = torch.from_numpy(np.where(labels, 1.0, -1.0))
     bits = np.ones(len(labels))
     spent = np.zeros(len(lams) + 1)
-    for start, end in zip(ends[:-1], ends[1:], strict=True):
+    for start, end in pairwise(ends):
         cost = np.stack([_by_rate(labels[:end], start), *_costs(rows[:end], signs[:end], start, lams)])
         bits[start:end] = cost[int(spent.argmin())]
         spent += cost.sum(1)

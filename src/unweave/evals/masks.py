@@ -2,8 +2,8 @@
 says, learned as a sparse mask and judged on held-out groups.
 
 mask = a soft gate a block + cross-entropy of the counterfactual label + a price of every open gate; gates harden at 1/2.
-The mask is a choice among blocks, so the report is made on groups that it was not learned on, beside random choices of
-as many blocks.
+The mask is a choice among blocks, so the report is made on groups that it was not learned on, beside exchanges of
+random subspaces of equal rank, scaled to the same length.
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
@@ -27,6 +27,7 @@ from torch.nn.functional import cross_entropy
 from unweave.directions.das import forward_of, interchange_pairs
 from unweave.errors import InputError
 from unweave.evals.behaviours import FIRST_TOKEN
+from unweave.evals.changes import random_bases
 from unweave.evals.findings import Finding, Prediction, finding
 from unweave.features.featurizer import Featurizer, check_width
 from unweave.tensors.splits import grouped_split, grouping
@@ -43,8 +44,8 @@ class LearnedMask:
     gates: Float[np.ndarray, " s"]
     """Of every block when learning ended, 0 to 1."""
     finding: Finding
-    """Interchange accuracy on the held-out groups, against random choices of as many blocks; `floor` exchanges nothing,
-    `ceiling` everything.
+    """Interchange accuracy on the held-out groups, against random subspaces of equal rank and length; `floor` exchanges
+    nothing, `ceiling` everything.
     """
     loss: float
     """Cross-entropy of the last tenth of the steps, nats."""
@@ -92,8 +93,8 @@ def learned_mask(
         batch: Pairs a step.
         test: Share of the groups held out.
         prediction: What is claimed of the accuracy.
-        draws: Random choices of as many blocks.
-        seed: Of split, batches and choices.
+        draws: Random subspaces of equal rank and length.
+        seed: Of split, batches and subspaces.
 
     Raises:
         InputError: Shapes that do not fit, a negative penalty, or fewer than one step.
@@ -122,14 +123,13 @@ def learned_mask(
     gates, loss = _learned(ground, training, generator, (penalty, steps, lr, batch))
     chosen = tuple(np.flatnonzero(gates > 0.5).tolist())
     report = torch.from_numpy(np.flatnonzero(held_out))
-    rng = np.random.default_rng([seed, 43])
-    random = [rng.choice(len(gates), size=len(chosen), replace=False) for _ in range(draws)]
-    values = np.stack([ground.solved(some, report) for some in (range(0), range(len(gates)), chosen, *random)])
+    values = np.stack([ground.solved(some, report) for some in (range(0), range(len(gates)), chosen)])
+    chance = ground.by_chance(chosen, report, draws, seed)
     found = finding(
         "learned mask",
         "mean 1[argmax M(base; z_F := z_F(source)) = counterfactual answer], F learned on other groups",
         values[2],
-        values[3:],
+        chance,
         unit="share",
         scope=FIRST_TOKEN,
         groups=codes[held_out],
@@ -153,12 +153,15 @@ class _Exchange:
     source: Float[Tensor, "n d"]
     labels: Tensor
 
-    def scores(self, by_block: Float[Tensor, " s"], rows: Tensor) -> Tensor:
-        """Of the output with each block moved by its gate towards the source."""
+    def mixed(self, by_block: Float[Tensor, " s"], rows: Tensor) -> Float[Tensor, "m d"]:
+        """The activations with each block moved by its gate towards the source."""
         gate = by_block.repeat_interleave(torch.tensor(self.featurizer.blocks))
         z, residual = self.featurizer.encode(self.base[rows])
         other, _ = self.featurizer.encode(self.source[rows])
-        mixed = self.featurizer.decode(z + gate.to(z) * (other - z), residual)
+        return self.featurizer.decode(z + gate.to(z) * (other - z), residual)
+
+    def scores(self, mixed: Float[Tensor, "m d"], rows: Tensor) -> Tensor:
+        """Of the output."""
         scores = self.forward(mixed, rows)
         if scores.ndim != 2 or len(scores) != len(rows):
             raise InputError(
@@ -166,12 +169,29 @@ class _Exchange:
             )
         return scores
 
-    def solved(self, blocks: Sequence[int] | np.ndarray, rows: Tensor) -> Float[np.ndarray, " m"]:
+    def solved(self, blocks: Sequence[int], rows: Tensor) -> Float[np.ndarray, " m"]:
         """Whether the output is the counterfactual one when exactly these blocks are exchanged."""
+        return self._right(self._exchanged(blocks, rows), rows)
+
+    def by_chance(self, blocks: Sequence[int], rows: Tensor, draws: int, seed: int) -> Float[np.ndarray, "draws m"]:
+        """The same with random subspaces of the blocks' rank, their exchange as long as that of the blocks."""
+        base, source = self.base[rows].double(), self.source[rows].double()
+        length = (self._exchanged(blocks, rows).double() - base).norm()
+        size = min(sum(self.featurizer.blocks[block] for block in blocks), base.shape[1])
+        found = []
+        for basis in random_bases(base.shape[1], size, draws=draws, seed=seed):
+            part = ((source - base) @ basis) @ basis.T
+            found.append(self._right((base + part * (length / part.norm().clamp_min(1e-30))).to(self.base), rows))
+        return np.stack(found)
+
+    def _exchanged(self, blocks: Sequence[int], rows: Tensor) -> Float[Tensor, "m d"]:
         gate = torch.zeros(len(self.featurizer.blocks), dtype=torch.float64)
         gate[torch.as_tensor(list(blocks), dtype=torch.long)] = 1.0
+        return self.mixed(gate, rows)
+
+    def _right(self, values: Float[Tensor, "m d"], rows: Tensor) -> Float[np.ndarray, " m"]:
         with torch.no_grad():
-            best = self.scores(gate, rows).argmax(1).cpu()
+            best = self.scores(values, rows).argmax(1).cpu()
         return (best == self.labels[rows].cpu()).double().numpy()
 
 
@@ -188,7 +208,7 @@ def _learned(
         some = rows[torch.randperm(len(rows), generator=generator)[:batch]]
         with torch.enable_grad():
             gate = torch.sigmoid(free / temperature)
-            loss = cross_entropy(ground.scores(gate, some), ground.labels[some])
+            loss = cross_entropy(ground.scores(ground.mixed(gate, some), some), ground.labels[some])
             (free.grad,) = torch.autograd.grad(loss + penalty * gate.mean(), [free])
         losses.append(float(loss.detach()))
         optimiser.step()

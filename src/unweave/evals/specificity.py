@@ -1,8 +1,9 @@
 """Whether the units of a concept can be taken out without touching others: removal of a spurious correlation, and
 targeted perturbation (E24).
 
-Units are chosen on training groups, by how much of a probe's score they carry; they are set to zero, what the units do
-not explain is kept, and probes that are not fitted again are scored on held-out groups. Later work doubts both scores,
+Units are chosen on training groups, by how much of a probe's score they carry; they are set to their mean there (or to
+zero, as published, which also moves the threshold of a probe where zero is no usual value), what the units do not
+explain is kept, and probes that are not fitted again are scored on held-out groups. Later work doubts both scores,
 so the same number of random units stands beside each.
 
 | code | paper | shape | meaning, unit | where |
@@ -24,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unweave.directions.logistic import logistic
-from unweave.errors import DataError, InputError
+from unweave.errors import DataError, InputError, unknown_name
 from unweave.evals.averages import mean_estimate, ratio_estimate
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.direction import Readout
@@ -34,6 +35,7 @@ from unweave.tensors.arrays import as_matrix, as_tensor, check_finite
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.splits import grouped_split, grouping
 
+TARGETS = ("mean", "zero")
 LEAST_GAP = 0.001
 """A smaller gap between the biased and the unbiased probe leaves nothing to remove."""
 
@@ -44,7 +46,9 @@ class Removal:
 
     test: str
     score: Estimate
-    """NaN where it is not defined; the control is the mean over as many random units, the p-value the rank among them."""
+    """NaN where it is not defined; the control is the mean over as many random units, the p-value the rank among
+    them.
+    """
     units: tuple[int, ...]
     """Taken out; for targeted perturbation those of all targets, one after the other."""
     accuracies: dict[str, float]
@@ -74,13 +78,14 @@ def spurious_removal(
     seed: int = 0,
     *,
     units: int = 5,
+    to: str = "mean",
     test: float = 0.3,
     draws: int = 39,
 ) -> Removal:
     """How far a probe that learnt a spurious cue is repaired by taking out the units that carry the cue.
 
     A probe is fitted on training rows where label and cue agree. The units that carry most of the cue's own probe are
-    set to zero; the score says which part of the way to an unbiased probe that goes, on held-out rows where all four
+    taken out; the score says which part of the way to an unbiased probe that goes, on held-out rows where all four
     combinations count alike.
 
     Args:
@@ -91,6 +96,7 @@ def spurious_removal(
         groups: (n,) the document of each row.
         seed: Of split, bootstrap and random units.
         units: How many are taken out.
+        to: What they are set to: `mean` over the training rows, or `zero`.
         test: Share of the groups held out.
         draws: Random sets of as many units.
 
@@ -109,7 +115,7 @@ def spurious_removal(
         >>> spurious_removal(AffineFeaturizer(read=np.eye(6)), X, y, cue, units=1).units
         (1,)
     """
-    ground = _ground(featurizer, X, groups, units)
+    ground = _ground(featurizer, X, groups, units, to)
     label, cue = (_binary(one, len(ground.rows), name) for one, name in ((y, "y"), (spurious, "spurious")))
     cells = 2 * label + cue
     held_out = _split(ground.codes, cells, 4, test, seed, "combination of label and cue")
@@ -117,15 +123,14 @@ def spurious_removal(
     evenly = training & _subsample(cells, training, 4, seed)
     agree = training & (label == cue)
     biased, oracle, of_cue = (
-        _probe(ground, rows, wanted, seed)
-        for rows, wanted in ((agree, label), (evenly, label), (evenly, cue))
+        _probe(ground, rows, wanted, seed) for rows, wanted in ((agree, label), (evenly, label), (evenly, cue))
     )
     chosen = _carried(ground, of_cue, evenly, cue).argsort(descending=True, stable=True)[:units].tolist()
     plain, best = (_right(probe, ground.rows, label) * fair for probe in (biased, oracle))
     gap = float((best - plain)[held_out].sum() / fair.sum())
 
     def repaired(some: Sequence[int]) -> Float[np.ndarray, " n"]:
-        return _right(biased, _without(ground, some), label) * fair
+        return _right(biased, _without(ground, some, evenly), label) * fair
 
     value, chance = repaired(chosen), [repaired(one) for one in _random_units(ground, units, draws, seed)]
     accuracies = {
@@ -153,6 +158,7 @@ def targeted_perturbation(
     seed: int = 0,
     *,
     units: int = 5,
+    to: str = "mean",
     test: float = 0.3,
     draws: int = 39,
 ) -> Removal:
@@ -165,6 +171,7 @@ def targeted_perturbation(
         groups: (n,) the document of each row.
         seed: Of split, bootstrap and random units.
         units: How many are taken out a class, those that carry most of the score of its one-against-rest probe.
+        to: What they are set to: `mean` over the training rows, or `zero`.
         test: Share of the groups held out.
         draws: Random sets of as many units.
 
@@ -182,10 +189,12 @@ def targeted_perturbation(
         >>> targeted_perturbation(AffineFeaturizer(read=np.eye(5)), X, y, units=1).units
         (0, 1, 2)
     """
-    ground = _ground(featurizer, X, groups, units)
+    ground = _ground(featurizer, X, groups, units, to)
     names, classes = np.unique(as_tensor(y, name="y").numpy(), return_inverse=True)
     if len(classes) != len(ground.rows) or len(names) < 3:
-        raise InputError(f"y has {len(classes)} labels of {len(names)} classes for {len(ground.rows)} rows: one a row of 3")
+        raise InputError(
+            f"y has {len(classes)} labels of {len(names)} classes for {len(ground.rows)} rows: one a row of 3"
+        )
     count = len(names)
     held_out = _split(ground.codes, classes, count, test, seed, "class")
     training = ~held_out
@@ -195,7 +204,7 @@ def targeted_perturbation(
     plain = np.stack([_right(probe, ground.rows, one) for probe, one in zip(probes, of_class, strict=True)])
 
     def drops(some: Sequence[int]) -> Float[np.ndarray, "classes n"]:
-        rows = _without(ground, some)
+        rows = _without(ground, some, training)
         after = np.stack([_right(probe, rows, one) for probe, one in zip(probes, of_class, strict=True)])
         return (plain - after) * np.stack(weights)
 
@@ -213,7 +222,10 @@ def targeted_perturbation(
     random = _random_units(ground, units, draws * count, seed)
     null = [float(scored(random[draw * count : (draw + 1) * count]).mean()) for draw in range(draws)]
     codes = np.unique(ground.codes[held_out], return_inverse=True)[1].reshape(-1)
-    before = {str(name): float((one * two).sum() / held_out.sum()) for name, one, two in zip(names, plain, weights, strict=True)}
+    before = {
+        str(name): float((one * two).sum() / held_out.sum())
+        for name, one, two in zip(names, plain, weights, strict=True)
+    }
     return Removal(
         test="targeted perturbation",
         score=_ranked(mean_estimate(scored(chosen), codes, seed=seed, null=0.0), null),
@@ -229,22 +241,27 @@ class _Ground:
     rows: Float[Tensor, "n d"]
     z: Float[Tensor, "n k"]
     codes: Int[np.ndarray, " n"]
+    to: str
 
 
-def _ground(featurizer: Any, X: Any, groups: Any, units: int) -> _Ground:
+def _ground(featurizer: Any, X: Any, groups: Any, units: int, to: str) -> _Ground:
+    if to not in TARGETS:
+        raise unknown_name("value of the units", to, TARGETS)
     rows, affine = as_matrix(X, name="X"), as_affine(featurizer)
     check_finite(rows, name="X")
     check_width(rows, affine.width, affine.site)
     z = affine.encode(rows.double())[0]
     if not 1 <= units <= z.shape[1]:
         raise InputError(f"units is {units}: 1 to {z.shape[1]} can be taken out")
-    return _Ground(featurizer=affine, rows=rows.double(), z=z, codes=grouping(groups, len(rows)).codes)
+    return _Ground(featurizer=affine, rows=rows.double(), z=z, codes=grouping(groups, len(rows)).codes, to=to)
 
 
 def _binary(values: Any, count: int, name: str) -> Int[np.ndarray, " n"]:
     given = as_tensor(values, name=name).numpy()
     if given.shape != (count,) or len(np.unique(given)) != 2:
-        raise InputError(f"{name} has shape {given.shape} and {len(np.unique(given))} values: two, one a row of {count}")
+        raise InputError(
+            f"{name} has shape {given.shape} and {len(np.unique(given))} values: two, one a row of {count}"
+        )
     return (given == given.max()).astype(int)
 
 
@@ -291,10 +308,11 @@ def _carried(ground: _Ground, probe: Readout, rows: Bool[np.ndarray, " n"], labe
     return moved * (ground.featurizer.write.double() @ probe.covector.double())
 
 
-def _without(ground: _Ground, some: Sequence[int]) -> Float[Tensor, "n d"]:
-    """The rows with some units at zero; everything else stays."""
-    chosen = list(some)
-    return ground.rows - ground.z[:, chosen] @ ground.featurizer.write.double()[chosen]
+def _without(ground: _Ground, some: Sequence[int], training: Bool[np.ndarray, " n"]) -> Float[Tensor, "n d"]:
+    """The rows with some units at their training mean or at zero; everything else stays."""
+    z = ground.z[:, list(some)]
+    kept = z[torch.from_numpy(training)].mean(0) if ground.to == "mean" else torch.zeros(z.shape[1]).double()
+    return ground.rows - (z - kept) @ ground.featurizer.write.double()[list(some)]
 
 
 def _random_units(ground: _Ground, units: int, draws: int, seed: int) -> list[list[int]]:

@@ -95,7 +95,9 @@ def steering(
         within = [dose for dose, cost in zip(grid, kl, strict=True) if dose > 0 and cost <= TAU]
         usable = max(within, default=min(dose for dose in grid if dose > 0))
         if not within:
-            warnings.append(f"even the smallest dose costs more than {TAU} nat a token on neutral text: no dose is usable")
+            warnings.append(
+                f"even the smallest dose costs more than {TAU} nat a token on neutral text: no dose is usable"
+            )
     randoms = [basis[:, 0] for basis in random_bases(patched.width, 1, draws=draws, seed=seed)]
     tested = [inject(one, sign * one_dose * usable, sizes) for one in randoms for sign in (1, -1)]
     odd = scores(patched, tested, behaviour).reshape(draws, 2, -1)

@@ -1,7 +1,7 @@
 """`SteeringPlan`: what an evidence card steers, how far, and what it may cost, declared before anything is looked at.
 
-The line of the card is the odd part of the dose-response at the largest dose whose side effects stay within the bound of
-`steering`, against random directions of equal norm.
+The line of the card is the odd part of the dose-response at the largest dose whose side effects stay within the bound
+of `steering`, against random directions of equal norm.
 """
 
 from __future__ import annotations
