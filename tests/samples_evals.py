@@ -58,6 +58,7 @@ def artifacts(estimate: Any) -> dict[str, Any]:
         participation=1.5,
         unexplained=0.0,
         dormant=None,
+        concept={"bits": estimate()},
     )
     row = SuiteRow(
         test="t",

@@ -110,7 +110,7 @@ def test_taking_out_the_cue_repairs_the_probe_that_learnt_it():
     assert found.accuracies["biased"] + 0.1 < found.accuracies["removed"] <= found.accuracies["oracle"] + 0.03
     turned = V.spurious_removal(random_rotation(6), X, y, cue, units=1, draws=19)  # no unit of it is the cue
     assert turned.score.value < found.score.value
-    nobody = np.stack([50.0 * y, cue], 1)  # the label alone is as plain as can be
+    nobody = np.stack([50.0 * y, X[:, 4]], 1)  # the label is plain, the cue is nowhere
     undefined = V.spurious_removal(neurons(2), nobody, y, cue, units=1, draws=1)
     assert np.isnan(undefined.score.value)
     assert "the cue misled nobody" in undefined.score.warnings[-1]
@@ -191,7 +191,7 @@ def test_a_mask_finds_the_blocks_that_carry_the_variable(tmp_path):
     def forward(h, _rows):
         return world.model.module[2](world.model.module[1](h))
 
-    found = V.learned_mask(forward, world.featurizer, base, source, pairs.answer, steps=100, draws=19)
+    found = V.learned_mask(forward, world.featurizer, base, source, pairs.answer, steps=100, penalty=1.0, draws=19)
     assert found.blocks == (world.true,)
     assert found.finding.supported
     assert found.finding.floor == 0 < found.finding.effect.value == found.finding.ceiling == 1

@@ -17,7 +17,7 @@ HELP = """Compare decompositions of one site: what each causes at equal dimensio
 
 \b
     unweave compare partition/featurizer pca ica random topk --model gpt2 --suite ioi --test duplicate
-    unweave compare pca random --model zoo:docs --pairs pairs.jsonl --site blocks.2.resid_post
+    unweave compare pca random --model zoo:docs --pairs pairs.jsonl --site blocks.2.resid_post --concept texts.jsonl
 
 Names are made from the activations of the pairs: neurons, pca, ica, random, topk (a small dictionary trained on them)
 and topk-frozen (its twin with a random decoder). Everything else is a directory that a command wrote (a featurizer, an
@@ -36,6 +36,10 @@ def compare(
     pairs: Annotated[
         Path | None, typer.Option("--pairs", help="Instead of a suite: jsonl with base, source, answer, base_answer.")
     ] = None,
+    concept: Annotated[
+        Path | None,
+        typer.Option("--concept", help="jsonl of contrast pairs or labelled texts: absorption and bits a label."),
+    ] = None,
     dimension: Annotated[
         int | None,
         typer.Option("--dimension", "-k", help="Dimensions each may exchange; else those of the largest best block."),
@@ -51,12 +55,14 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Placeholder, replaced by HELP."""
+    from unweave.activations.concepts import read_records
     from unweave.artifact import save
     from unweave.cli.featurizers import featurizer_at
     from unweave.cli.numbers import without_nan
     from unweave.errors import InputError, unknown_name
-    from unweave.evals.comparing import MADE, contenders_of
     from unweave.evals.comparing import compare as contest
+    from unweave.evals.contenders import MADE, contenders_of
+    from unweave.evals.layer_study import labelled_rows
     from unweave.evals.patching import patching
     from unweave.models.loading import load_model
 
@@ -66,6 +72,7 @@ def compare(
     for name in decompositions:
         if name not in MADE and not Path(name).exists():
             raise unknown_name("decomposition", name, MADE, hint="everything else is a directory or file that is there")
+    records = None if concept is None else read_records(concept)
     loaded = load_model(model)
     stored = {name: featurizer_at(Path(name), site) for name in decompositions if name not in MADE}
     where = site or next((str(one.site) for one in stored.values()), None)
@@ -76,7 +83,8 @@ def compare(
     names = [name for name in decompositions if name in MADE]
     made = contenders_of(ready.base, site=where, names=names, model=loaded.fingerprint, seed=seed)
     ordered = {name: stored.get(name) or made[name] for name in dict.fromkeys(decompositions)}
-    found = contest(loaded, ordered, task, dimension=dimension, budget=budget, seed=seed)
+    told = None if records is None else labelled_rows(loaded, records, where)
+    found = contest(loaded, ordered, task, concept=told, dimension=dimension, budget=budget, seed=seed)
     if out is not None:
         save(found, out)
     if json:
@@ -124,4 +132,10 @@ def _show(found: Any) -> None:
         for row in found.table()
     ]
     columns = ["decomposition", "dim", "candidates", "share", "effect", "control", "unexplained", "verdict"]
+    if found.contenders and found.contenders[0].concept:
+        columns += ["absorbed", "bits"]
+        rows = [
+            [*shown, f"{row['absorbed']:.3f}", f"{row['bits']:.3f}"]
+            for shown, row in zip(rows, found.table(), strict=True)
+        ]
     show(f"{found.site}: share of the whole site's effect, {found.n_report} held-out pairs", columns, rows)

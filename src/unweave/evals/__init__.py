@@ -24,7 +24,7 @@ from unweave.evals.code_length import CodeLength as CodeLength
 from unweave.evals.code_length import code_length as code_length
 from unweave.evals.comparing import Contest as Contest
 from unweave.evals.comparing import compare as compare
-from unweave.evals.comparing import contenders_of as contenders_of
+from unweave.evals.contenders import contenders_of as contenders_of
 from unweave.evals.contexts import Context as Context
 from unweave.evals.contexts import contexts as contexts
 from unweave.evals.curves import faithfulness as faithfulness

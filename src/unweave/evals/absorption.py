@@ -113,7 +113,8 @@ def absorption(
     z = affine.encode(exact)[0]
     codes = problem.groups.codes
     if main is None:
-        chosen = _main(z[training], labels[~held_out], codes[~held_out], seed)
+        signed = affine.act.kind == "identity"  # a unit without a nonlinearity may say yes by a negative value
+        chosen = _main(z[training], labels[~held_out], codes[~held_out], (signed, seed))
     else:
         chosen = tuple(int(one) for one in main)
         if not chosen or not all(0 <= one < z.shape[1] for one in chosen):
@@ -169,11 +170,12 @@ def _absorbed(
     return full.double().numpy(), fraction.numpy()
 
 
-def _main(z: Float[Tensor, "n k"], labels: np.ndarray, codes: np.ndarray, seed: int) -> tuple[int, ...]:
+def _main(z: Float[Tensor, "n k"], labels: np.ndarray, codes: np.ndarray, how: tuple[bool, int]) -> tuple[int, ...]:
     """The latents that detect the concept, the best first."""
     positive = torch.from_numpy(labels)
     spread = z.std(0, unbiased=False).clamp_min(1e-12)
-    order = ((z[positive].mean(0) - z[~positive].mean(0)) / spread).argsort(descending=True).tolist()
+    apart, (signed, seed) = (z[positive].mean(0) - z[~positive].mean(0)) / spread, how
+    order = (apart.abs() if signed else apart).argsort(descending=True).tolist()
     best, chosen = 0.0, []
     for count in range(1, min(MOST_MAIN, len(order)) + 1):
         scores = logistic(z[:, order[:count]], labels, groups=codes, lams=(1.0,), seed=seed).score(z[:, order[:count]])

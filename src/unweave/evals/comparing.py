@@ -9,32 +9,30 @@ contender are random subspaces of the same rank that were searched as widely.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from unweave.errors import InputError, unknown_name
+from unweave.errors import InputError
+from unweave.evals.absorption import absorption
 from unweave.evals.behaviours import Behaviour, logit_difference
 from unweave.evals.causal import DRAWS, interchange_effect, ready_pairs
 from unweave.evals.changes import check_blocks_of, exchange, size_of
-from unweave.evals.dictionaries import topk_dictionary
+from unweave.evals.code_length import code_length
 from unweave.evals.findings import Finding
 from unweave.evals.pairs import Pairs, solved_pairs, split_pairs
 from unweave.evals.patching import Patching, scores
 from unweave.evals.spread import participation, screen_blocks
 from unweave.evals.validity import DormantPath, dormant_path
 from unweave.features.affine import AffineFeaturizer
-from unweave.features.bases import neurons, pca, random_rotation
-from unweave.features.featurizer import Featurizer, Provenance
+from unweave.features.featurizer import Featurizer
 from unweave.features.neurons import NeuronFeaturizer, as_affine
 from unweave.models.model import Model
 from unweave.tensors.arrays import as_matrix
-
-MADE = ("neurons", "pca", "ica", "random", "topk", "topk-frozen")
-"""Contenders that are made from the rows."""
+from unweave.tensors.estimate import Estimate
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +55,8 @@ class Contender:
     unexplained: float
     """Share of the variance of the rows that its units miss (FVU, pooled)."""
     dormant: DormantPath | None
+    concept: Mapping[str, Estimate] = field(default_factory=dict)
+    """With labelled rows: `absorbed` and `absorbed_share` of the concept's units, `bits` a label given all units."""
 
     def row(self) -> dict[str, Any]:
         """As one row of a table."""
@@ -73,6 +73,7 @@ class Contender:
             "participation": self.participation,
             "unexplained": self.unexplained,
             "kept_by_reader": None if self.dormant is None else self.dormant.kept,
+            **{name: one.value for name, one in self.concept.items()},
         }
 
 
@@ -114,6 +115,7 @@ def compare(
     budget: int | None = None,
     behaviour: str = "logit difference",
     rows: Any = None,
+    concept: tuple[Any, Any, Any] | None = None,
     select: float = 0.4,
     draws: int = DRAWS,
     seed: int = 0,
@@ -130,6 +132,8 @@ def compare(
             search all of its own, and the number stands beside it.
         behaviour: The name of the measure, logit(answer) - logit(base answer).
         rows: Activations for the unexplained share; None takes those of the base.
+        concept: (rows, binary labels, groups) of the site: how much of the concept its units leave to others
+            (`absorption`), and what its labels cost given all units (`code_length`).
         select: Share of the groups of pairs on which units are chosen.
         draws: Random controls of each.
         seed: Of split, controls and intervals.
@@ -140,6 +144,7 @@ def compare(
 
     Example:
         >>> from unweave.evals.planted.module import variable_world
+        >>> from unweave.features.bases import random_rotation
         >>> world = variable_world(seed=0)
         >>> both = {"truth": world.featurizer, "random": random_rotation(world.featurizer.width, site="0")}
         >>> [row["name"] for row in compare(world.model, both, world.pairs(60, seed=1), seed=0).table()]
@@ -170,6 +175,7 @@ def compare(
         dimension=size,
         whole=float(whole[1] - whole[0]),
         rows=halves[1].base if rows is None else as_matrix(rows, name="rows"),
+        concept=concept,
         draws=draws,
         seed=seed,
     )
@@ -188,64 +194,6 @@ def compare(
         model=model.fingerprint,
         seed=seed,
     )
-
-
-def contenders_of(
-    rows: Any,
-    *,
-    site: str,
-    names: Sequence[str] = MADE,
-    model: str | None = None,
-    units: int | None = None,
-    steps: int = 300,
-    seed: int = 0,
-) -> dict[str, Featurizer]:
-    """The usual decompositions, made from the same rows.
-
-    Args:
-        rows: (n, d) activations of the site.
-        site: Where they come from.
-        names: `neurons`, `pca`, `ica` (scikit-learn), `random`, `topk` (a small trained dictionary), `topk-frozen` (its
-            twin with a random decoder).
-        model: Fingerprint of the model.
-        units: Of the dictionaries; None is twice the width.
-        steps: Of their training.
-        seed: Of everything random.
-
-    Raises:
-        UnknownName: Another name.
-
-    Example:
-        >>> sorted(contenders_of(torch.randn(60, 3), site="0", names=("pca", "random")))
-        ['pca', 'random']
-    """
-    data = as_matrix(rows, name="rows")
-    width = data.shape[1]
-    count = units or 2 * width
-    made: dict[str, Featurizer] = {}
-    for name in names:
-        if name == "neurons":
-            made[name] = neurons(width, site=site, model=model)
-        elif name == "pca":
-            made[name] = pca(data, site=site, model=model)
-        elif name == "random":
-            made[name] = random_rotation(width, seed=seed, origin=data.double().mean(0), site=site, model=model)
-        elif name == "ica":
-            made[name] = _ica(data, site=site, model=model, seed=seed)
-        elif name in ("topk", "topk-frozen"):
-            made[name] = topk_dictionary(
-                data,
-                count,
-                active=min(8, count),
-                steps=steps,
-                frozen=name == "topk-frozen",
-                seed=seed,
-                site=site,
-                model=model,
-            )
-        else:
-            raise unknown_name("decomposition", name, MADE)
-    return made
 
 
 def unexplained(featurizer: Featurizer, rows: torch.Tensor) -> float:
@@ -273,6 +221,7 @@ class _Ground:
     dimension: int
     whole: float
     rows: torch.Tensor
+    concept: tuple[Any, Any, Any] | None
     draws: int
     seed: int
 
@@ -321,7 +270,16 @@ def _contended(name: str, featurizer: Featurizer, ranked: _Ranked, ground: _Grou
         participation=participation(ranked.slopes[list(ranked.order)]),
         unexplained=unexplained(featurizer, ground.rows),
         dormant=dormant_path(report, affine, blocks, ground.measure, seed=ground.seed),
+        concept={} if ground.concept is None else _of_concept(affine, ground.concept, ground.seed),
     )
+
+
+def _of_concept(affine: AffineFeaturizer, concept: tuple[Any, Any, Any], seed: int) -> dict[str, Estimate]:
+    rows, labels, groups = concept
+    absorbed = absorption(affine, rows, labels, groups, seed)
+    units = affine.encode(as_matrix(rows, name="rows").double())[0]
+    bits = code_length(units, labels, groups, seed).bits
+    return {"absorbed": absorbed.full, "absorbed_share": absorbed.fraction, "bits": bits}
 
 
 def _best(ranked: _Ranked, dimension: int) -> tuple[int, ...]:
@@ -333,26 +291,6 @@ def _best(ranked: _Ranked, dimension: int) -> tuple[int, ...]:
             chosen.append(block)
             left -= sizes[block]
     return tuple(chosen)
-
-
-def _ica(data: torch.Tensor, *, site: str, model: str | None, seed: int) -> AffineFeaturizer:
-    """Independent components by scikit-learn, as an affine map and back."""
-    import warnings
-
-    from sklearn.decomposition import FastICA
-
-    fitted: Any = FastICA(whiten="unit-variance", max_iter=400, tol=1e-3, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # components that have not settled yet are a comparator all the same
-        fitted.fit(data.double().numpy())
-    return AffineFeaturizer(
-        read=torch.from_numpy(fitted.components_.T.copy()),
-        write=torch.from_numpy(fitted.mixing_.T.copy()),
-        origin=torch.from_numpy(fitted.mean_.copy()),
-        site=site,
-        gauge="scale",
-        provenance=Provenance(method="ica", model=model, rows=len(data), seed=seed),
-    )
 
 
 def with_site(featurizer: Featurizer, site: str) -> Featurizer:
