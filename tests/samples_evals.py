@@ -94,6 +94,7 @@ def artifacts(estimate: Any) -> dict[str, Any]:
             predictions={"t": prediction},
             verdict=Verdict.SUPPORTED,
             reason="r",
+            controls={"shuffled sources": 0.5},
             kept_share=None,
             n=3,
             model="m",

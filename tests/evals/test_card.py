@@ -14,10 +14,13 @@ import unweave as uw
 from unweave.errors import FingerprintError, InputError, UnknownName
 from unweave.evals import card, compare, contenders_of
 from unweave.evals.behaviours import logit_difference
+from unweave.evals.card_controls import usual_controls
+from unweave.evals.causal import interchange_effect
 from unweave.evals.changes import exchange
 from unweave.evals.findings import Prediction, Verdict
 from unweave.evals.pairs import Pairs, split_pairs
 from unweave.evals.patching import patching
+from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
 from unweave.evals.planted.module import variable_world
 from unweave.evals.steering_plan import SteeringPlan
 from unweave.evals.validity import dormant_path, naturalness, reader
@@ -136,6 +139,27 @@ def test_neurons_that_the_next_matrix_reads_have_its_rows(docs):
         rows, name = reader(patching(docs, site, tokens))
         assert rows.shape[1] == docs.width(site)
         assert name.startswith("the matrix")
+
+
+def test_the_usual_controls_stand_beside_the_effect(world, pairs):
+    found = card(world.model, world.featurizer, world.true, pairs, concept="a")
+    own = found.finding("interchange effect").effect.value
+    assert set(found.controls) == {"principal components", "shuffled sources"}  # no plain module is made again
+    assert abs(found.controls["principal components"]) < own / 2
+    assert found.controls["shuffled sources"] == pytest.approx(own / 2, rel=0.4)  # half of them have the right value
+    assert "Interchange effect" in found.summary()
+    assert card(world.model, world.featurizer, 0, pairs, concept="a", controls=()).controls == {}
+    with pytest.raises(UnknownName, match="nearest: 'random weights'"):
+        card(world.model, world.featurizer, 0, pairs, concept="a", controls=["random weight"])
+    style = style_world(seed=0)
+    base, source = (style.prompts(12, seed=3, tag=tag, length=3) for tag in (TAG_FOR, TAG_AGAINST))
+    answers = [style.model(ids)[:, -1].argmax(1) for ids in (base, source)]
+    ready = patching(style.model, "blocks.0.resid_post", base, source)
+    basis = AffineFeaturizer(read=style.memory[:, None], site="blocks.0.resid_post")
+    two = Pairs(base=base, source=source, answer=answers[1], base_answer=answers[0], source_answer=answers[1])
+    measure = logit_difference(answers[1], answers[0])
+    found = usual_controls(ready, basis, (0,), two, measure, names=["random weights"])
+    assert abs(found["random weights"]) < 0.2 < interchange_effect(ready, basis, 0, measure, draws=19).effect.value
 
 
 def test_a_card_steers_as_it_was_planned(world, pairs, tmp_path):

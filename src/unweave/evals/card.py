@@ -22,6 +22,7 @@ import torch
 from unweave.artifact import fingerprint
 from unweave.errors import DataError, InputError, unknown_name
 from unweave.evals.behaviours import Behaviour, logit_difference
+from unweave.evals.card_controls import CONTROLS, usual_controls
 from unweave.evals.causal import DRAWS, interchange_accuracy, interchange_effect, ready_pairs
 from unweave.evals.changes import check_blocks_of, exchange, size_of
 from unweave.evals.curves import rank_correlation
@@ -69,6 +70,10 @@ class EvidenceCard:
     verdict: Verdict
     reason: str
     """The verdict in a sentence."""
+    controls: Mapping[str, float]
+    """Control -> interchange effect: principal components of equal rank, the sources of other pairs, the same model
+    with random weights.
+    """
     kept_share: float | None
     """Share of the pairs that the model solves with nothing changed."""
     n: int
@@ -116,7 +121,8 @@ class EvidenceCard:
         unit = f"block{'s' * (len(self.blocks) > 1)} {', '.join(map(str, self.blocks))} of {self.basis} at {self.site}"
         steered = "".join(f" {steered_line(one)}" for one in self.findings if one.test == TESTS[3])
         told = "was not tested:" if self.verdict is Verdict.CANNOT else "is"
-        return f"That {unit} carries {self.concept!r} {told} {self.reason}{path}{natural}{steered}"
+        beside = f" {_beside(self)}" if self.controls else ""
+        return f"That {unit} carries {self.concept!r} {told} {self.reason}{beside}{path}{natural}{steered}"
 
     def __repr__(self) -> str:
         """Concept, site and verdict."""
@@ -136,6 +142,7 @@ def card(
     candidates: int = 1,
     held_out: Any = None,
     steer: SteeringPlan | None = None,
+    controls: Sequence[str] = CONTROLS,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> EvidenceCard:
@@ -154,6 +161,7 @@ def card(
         held_out: Inputs that tell how activations lie when nothing is edited; None takes the sources.
         steer: What is steered, how far and what it may cost; None leaves the test out. It decides if `predictions` has
             `steering`.
+        controls: Which of the usual controls stand beside the effect; `random weights` makes the model a second time.
         draws: Random controls of each test.
         seed: Of controls and intervals.
 
@@ -174,6 +182,9 @@ def card(
     for test in predictions:
         if test not in TESTS:
             raise unknown_name("test", test, TESTS)
+    for control in controls:
+        if control not in CONTROLS:
+            raise unknown_name("control", control, CONTROLS)
     if TESTS[3] in predictions and steer is None:
         raise InputError("steering is predicted but not planned: give steer=uw.evals.SteeringPlan(...)")
     blocks = check_blocks_of(model, featurizer, block) or tuple(range(len(featurizer.blocks)))
@@ -198,7 +209,7 @@ def card(
     except DataError as error:
         return EvidenceCard(
             **facts, findings=(), dormant=None, natural=None, agreement={}, verdict=Verdict.CANNOT, reason=str(error),
-            kept_share=None, n=len(pairs), seconds=time.process_time() - start,
+            controls={}, kept_share=None, n=len(pairs), seconds=time.process_time() - start,
         )  # fmt: skip
     ready = ready_pairs(model, featurizer, kept)
     measure = behaviour or logit_difference(kept.answer, kept.base_answer)
@@ -209,6 +220,7 @@ def card(
         findings += (steered(model, site, given, direction, steer, prediction=claim, draws=draws, seed=seed),)
     dormant = _dormant(ready, featurizer, blocks, measure, seed)
     natural = naturalness(ready, exchange(ready, featurizer, blocks), kept.source if held_out is None else held_out)
+    beside = usual_controls(ready, featurizer, blocks, kept, measure, names=controls, seed=seed)
     verdict, reason = _judged(findings, dormant, predictions)
     warnings = tuple(dict.fromkeys(one for found in findings for one in found.warnings))
     if natural.off_distribution:
@@ -217,7 +229,7 @@ def card(
         warnings += ("no selection rows were named: that the block was not chosen on these rows is the user's word",)
     return EvidenceCard(
         **facts, findings=findings, dormant=dormant, natural=natural, agreement=_agreement(findings), verdict=verdict,
-        reason=reason, kept_share=share, n=len(kept), warnings=warnings, seconds=time.process_time() - start,
+        reason=reason, controls=beside, kept_share=share, n=len(kept), warnings=warnings, seconds=time.process_time() - start,
     )  # fmt: skip
 
 
@@ -306,6 +318,12 @@ def _ids(given: Any) -> frozenset[str]:
 
 def _plain(inputs: Any) -> Any:
     return inputs if isinstance(inputs, Tokens | torch.Tensor) else torch.as_tensor(np.asarray(inputs))
+
+
+def _beside(card: EvidenceCard) -> str:
+    own = card.finding(TESTS[1]).effect.value
+    others = ", ".join(f"{name} {value:.3g}" for name, value in card.controls.items())
+    return f"Interchange effect {own:.3g}; {others}."
 
 
 def _path(found: DormantPath) -> str:

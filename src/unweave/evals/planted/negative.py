@@ -117,6 +117,7 @@ def _carded(world: VariableWorld, basis: AffineFeaturizer, block: int, drawn: tu
         world.pairs(count, seed=seed),
         concept="the variable",
         candidates=candidates,
+        controls=(),
         seed=seed,
     )
     return found.verdict is Verdict.SUPPORTED

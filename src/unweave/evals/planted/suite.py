@@ -47,6 +47,7 @@ def evaluate_planted(
     *,
     seed: int = 0,
     repeats: int = 120,
+    nulls: int | None = None,
     tests: Sequence[str] | None = None,
     calibration: int = 12,
     progress: Progress = SILENT,
@@ -55,7 +56,8 @@ def evaluate_planted(
 
     Args:
         seed: Of everything.
-        repeats: True and false claims of each test.
+        repeats: True and false claims of each test, and cards of each negative world.
+        nulls: False claims of each test where their number is another.
         tests: Which; None is all of `PLANTED`.
         calibration: Claims at each effect size and number of pairs; 0 leaves the curve out.
         progress: Who is told how far it is.
@@ -72,8 +74,9 @@ def evaluate_planted(
         >>> evaluate_planted(repeats=1, tests=["mean ablation"], calibration=0)["tests"]["mean ablation"]["power"]
         1.0
     """
-    if repeats < 1:
-        raise InputError(f"repeats is {repeats}: at least 1")
+    for what, count in (("repeats", repeats), ("nulls", nulls)):
+        if count is not None and count < 1:
+            raise InputError(f"{what} is {count}: at least 1")
     if seed < 0 or calibration < 0:
         raise InputError(f"seed is {seed} and calibration {calibration}: 0 or more each")
     chosen = list(PLANTED) if tests is None else list(tests)
@@ -83,7 +86,7 @@ def evaluate_planted(
     start, found = time.process_time(), {}
     with progress.task("planted claims", len(chosen) + len(NEGATIVE), "test") as advance:
         for name in chosen:
-            found[name] = rates(PLANTED[name], seed=seed, repeats=repeats, calibration=calibration)
+            found[name] = rates(PLANTED[name], seed=seed, repeats=repeats, nulls=nulls, calibration=calibration)
             advance(1)
         negative = {}
         for name, run in NEGATIVE.items() if tests is None else ():
@@ -98,18 +101,20 @@ def evaluate_planted(
     }
 
 
-def rates(run: Supported, *, seed: int, repeats: int, calibration: int) -> dict[str, Any]:
+def rates(run: Supported, *, seed: int, repeats: int, calibration: int, nulls: int | None = None) -> dict[str, Any]:
     """The error rates of one test.
 
     Args:
         run: The test.
         seed: Of worlds and claims.
         repeats: True and false claims.
+        nulls: False claims where their number is another.
         calibration: Claims at each point of the curve.
     """
     first = 100_000 * seed
     true = [run(first + number, "true", SHARE, PAIRS) for number in range(repeats)]
-    false = [run(first + number, NULLS[number % 2], SHARE, PAIRS) for number in range(repeats)]
+    count = repeats if nulls is None else nulls
+    false = [run(first + number, NULLS[number % 2], SHARE, PAIRS) for number in range(count)]
     curve = [
         {
             "share": share,
@@ -125,14 +130,13 @@ def rates(run: Supported, *, seed: int, repeats: int, calibration: int) -> dict[
     ]
     return {
         "false_positive_rate": float(np.mean(false)),
-        "false_positive_interval": binomial_interval(int(sum(false)), repeats),
+        "false_positive_interval": binomial_interval(int(sum(false)), count),
         "power": float(np.mean(true)),
         "power_interval": binomial_interval(int(sum(true)), repeats),
         "n": repeats,
+        "nulls": count,
         "false_positive_by_kind": {
-            kind: float(np.mean([hit for hit, number in zip(false, range(repeats), strict=True) if number % 2 == turn]))
-            for turn, kind in enumerate(NULLS)
-            if repeats > turn
+            kind: float(np.mean(false[turn :: len(NULLS)])) for turn, kind in enumerate(NULLS) if count > turn
         },
         "calibration": curve,
     }
