@@ -1,7 +1,7 @@
 """Figures of the causal tests: how much cheaper a batched patching suite is than a loop, and the error rates of the tests.
 
 python benchmarks/evals.py patching          # 1000 prompts, all blocks of a partition, against the loop
-python benchmarks/evals.py planted --nulls 500
+python benchmarks/evals.py planted --nulls 500 --repeats 200 --calibration 20 --out rates.json
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import argparse
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 import unweave as uw
 from unweave.evals.changes import exchange
-from unweave.evals.planted.suite import evaluate_planted
+from unweave.evals.planted.negative import NEGATIVE, negative_rates
+from unweave.evals.planted.suite import PLANTED, evaluate_planted
 from unweave.features.bases import random_rotation
 from unweave.models.tokens import Tokens
 
@@ -57,6 +59,25 @@ def patching_suite(prompts: int, length: int, blocks: int, source: str) -> dict[
     }  # fmt: skip
 
 
+def planted_rates(options: argparse.Namespace) -> dict[str, object]:
+    """Rates of every test and negative world, with whether they keep what the tests promise."""
+    found: dict[str, object] = {}
+    for name in options.test or [*PLANTED, *NEGATIVE]:
+        start = time.process_time()
+        if name in PLANTED:
+            sizes = {"repeats": options.repeats, "nulls": options.nulls, "calibration": options.calibration}
+            one = evaluate_planted(seed=options.seed, tests=[name], **sizes)["tests"][name]
+            kept = one["false_positive_interval"][0] <= 0.05 and one["power"] >= 0.95
+        else:
+            sizes = {"repeats": options.repeats, "calibration": options.calibration}
+            one = negative_rates(NEGATIVE[name], seed=options.seed, **sizes)
+            kept = one["supported_rate"] <= 0.05
+        found[name] = one | {"kept": kept, "cpu_seconds": round(time.process_time() - start, 1)}
+        if options.out is not None:
+            options.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("patching", "planted"))
@@ -64,14 +85,18 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=20)
     parser.add_argument("--blocks", type=int, default=13)
     parser.add_argument("--model", default="zoo:docs")
-    parser.add_argument("--nulls", type=int, default=500)
+    parser.add_argument("--nulls", type=int, default=500, help="false claims of each test")
+    parser.add_argument("--repeats", type=int, default=500, help="true claims of each test, cards of negative worlds")
+    parser.add_argument("--calibration", type=int, default=20, help="claims at each effect size and number of pairs")
+    parser.add_argument("--test", action="append", help="one test alone, or one negative world; repeatable")
+    parser.add_argument("--out", type=Path, help="JSON that is written again after every test")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.what == "patching":
         print(json.dumps(patching_suite(options.prompts, options.length, options.blocks, options.model), indent=1))
     else:
-        print(json.dumps(evaluate_planted(seed=options.seed, repeats=options.nulls), indent=1))
+        print(json.dumps(planted_rates(options), indent=1))
 
 
 if __name__ == "__main__":

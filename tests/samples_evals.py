@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from unweave.evals.absorption import Absorption
 from unweave.evals.card import EvidenceCard
+from unweave.evals.code_length import CodeLength
 from unweave.evals.comparing import Contender, Contest
 from unweave.evals.curves import Curves, Trace
 from unweave.evals.findings import Finding, Prediction, Verdict
+from unweave.evals.masks import LearnedMask
+from unweave.evals.memory import Memory
 from unweave.evals.persistence import Persistence
+from unweave.evals.specificity import Removal
 from unweave.evals.spread import Spread
 from unweave.evals.suites.contrast import ContrastStudy, LayerEffect
 from unweave.evals.suites.running import SuiteResult, SuiteRow
@@ -53,6 +58,7 @@ def artifacts(estimate: Any) -> dict[str, Any]:
         participation=1.5,
         unexplained=0.0,
         dormant=None,
+        concept={"bits": estimate()},
     )
     row = SuiteRow(
         test="t",
@@ -88,6 +94,7 @@ def artifacts(estimate: Any) -> dict[str, Any]:
             predictions={"t": prediction},
             verdict=Verdict.SUPPORTED,
             reason="r",
+            controls={"shuffled sources": 0.5},
             kept_share=None,
             n=3,
             model="m",
@@ -112,6 +119,13 @@ def artifacts(estimate: Any) -> dict[str, Any]:
             exact=np.full((1, 2), np.nan),
             agreement=0.5,
             whole=1.0,
+        ),
+        "absorption": Absorption(full=estimate(), fraction=estimate(), main=(3,), probe_recall=0.5),
+        "code_length": CodeLength(bits=estimate(), total=9.0, compression=1.5, ends=(8, 16), block_bits=(1.0, 0.1)),
+        "unit_removal": Removal(test="t", score=estimate(), units=(2,), accuracies={"a": 0.5}, null=(float("nan"),)),
+        "learned_mask": LearnedMask(blocks=(1,), gates=np.array([0.1, 0.9]), finding=finding, loss=0.5, n_train=7),
+        "evals_memory": Memory(
+            stop=2, total=estimate(), cache=estimate(), text=estimate(), curves=np.ones((3, 2)), differing=0.5
         ),
         "evals_persistence": Persistence(stop=2, curve=np.ones(4), fitted=np.ones(3), half_life=estimate(), note="n"),
         "evals_contender": contender,

@@ -197,6 +197,8 @@ MADE_BY_VERBS = {
     "uw.evals.LayerStudy": "layer_study", "uw.evals.ReadWrite": "read_write_angle",
     "uw.evals.Reconstruction": "reconstruction", "uw.evals.Sparsity": "sparsity", "uw.evals.Steadiness": "steadiness",
     "uw.evals.Unembedding": "unembedding",
+    "uw.evals.Absorption": "absorption", "uw.evals.CodeLength": "code_length", "uw.evals.LearnedMask": "learned_mask",
+    "uw.evals.Memory": "memory", "uw.evals.Removal": "spurious_removal",
     "uw.evals.Effects": "effects_of", "uw.evals.PlainRun": "plain_run", "uw.load": "save",
 }  # fmt: skip
 """Exported names without an example of their own -> whose example shows them."""

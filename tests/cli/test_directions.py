@@ -52,6 +52,10 @@ def test_a_direction_a_layer_with_its_scores(unweave, inputs, pairs, tmp_path):
 WRONG = {
     "layers": (["--layers", "x"], "--layers is 'x': all, numbers such as 2,4, or a range such as 2..8"),
     "beyond": (["--layers", "9"], "unknown site 'blocks.9.resid_post'"),
+    "backwards": (["--layers", "3..1"], "--layers is '3..1', which names no block: a range goes upwards"),
+    "seed": (["--seed", "-1"], "'--seed': -1 is not in the range"),
+    "out": (["--out", __file__], "is a file: choose a directory"),
+    "share": (["--layers", "1", "--test", "2"], "test is 2.0: a share between 0 and 1"),
     "both": (["--layers", "1", "--site", "embed"], "--layers and --site are two ways to say the same"),
     "position": (["--position", "end"], "--position is 'end': last, mean or a whole number"),
     "method": (["--method", "contrast_pac"], "unknown method 'contrast_pac'; nearest: 'contrast_pca'"),

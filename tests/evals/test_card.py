@@ -14,11 +14,15 @@ import unweave as uw
 from unweave.errors import FingerprintError, InputError, UnknownName
 from unweave.evals import card, compare, contenders_of
 from unweave.evals.behaviours import logit_difference
+from unweave.evals.card_controls import usual_controls
+from unweave.evals.causal import interchange_effect
 from unweave.evals.changes import exchange
 from unweave.evals.findings import Prediction, Verdict
 from unweave.evals.pairs import Pairs, split_pairs
 from unweave.evals.patching import patching
+from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
 from unweave.evals.planted.module import variable_world
+from unweave.evals.steering_plan import SteeringPlan
 from unweave.evals.validity import dormant_path, naturalness, reader
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.featurizer import Provenance
@@ -137,6 +141,58 @@ def test_neurons_that_the_next_matrix_reads_have_its_rows(docs):
         assert name.startswith("the matrix")
 
 
+def test_the_usual_controls_stand_beside_the_effect(world, pairs):
+    found = card(world.model, world.featurizer, world.true, pairs, concept="a")
+    own = found.finding("interchange effect").effect.value
+    assert set(found.controls) == {"principal components", "shuffled sources"}  # no plain module is made again
+    assert abs(found.controls["principal components"]) < own / 2
+    assert found.controls["shuffled sources"] == pytest.approx(own / 2, rel=0.4)  # half of them have the right value
+    assert "Interchange effect" in found.summary()
+    assert card(world.model, world.featurizer, 0, pairs, concept="a", controls=()).controls == {}
+    with pytest.raises(UnknownName, match="nearest: 'random weights'"):
+        card(world.model, world.featurizer, 0, pairs, concept="a", controls=["random weight"])
+    style = style_world(seed=0)
+    base, source = (style.prompts(12, seed=3, tag=tag, length=3) for tag in (TAG_FOR, TAG_AGAINST))
+    answers = [style.model(ids)[:, -1].argmax(1) for ids in (base, source)]
+    ready = patching(style.model, "blocks.0.resid_post", base, source)
+    basis = AffineFeaturizer(read=style.memory[:, None], site="blocks.0.resid_post")
+    two = Pairs(base=base, source=source, answer=answers[1], base_answer=answers[0], source_answer=answers[1])
+    measure = logit_difference(answers[1], answers[0])
+    found = usual_controls(ready, basis, (0,), two, measure, names=["random weights"])
+    assert abs(found["random weights"]) < 0.2 < interchange_effect(ready, basis, 0, measure, draws=19).effect.value
+
+
+def test_a_card_steers_as_it_was_planned(world, pairs, tmp_path):
+    """The truth moves the answer within the damage it may do, the decoy does not; both are lines of the card."""
+    x = world.inputs(60, seed=4)[0]
+    labels = torch.ones(60, dtype=torch.long)
+    plan = SteeringPlan(
+        behaviour=logit_difference(labels, 0 * labels), inputs=x, neutral=x, doses=(-1, -0.1, 0, 0.1, 1)
+    )
+    claims = {"steering": Prediction()}
+
+    def carded(block, plan=plan):
+        return card(world.model, world.featurizer, block, pairs, concept="a", predictions=claims, steer=plan)
+
+    true, decoy = carded(world.true), carded(world.decoy)
+    assert true.verdict is Verdict.SUPPORTED
+    assert decoy.verdict is Verdict.REFUTED
+    told = true.finding("steering")
+    costs = dict(zip(told.details["doses"], told.details["kl"], strict=True))
+    assert costs[told.details["test_dose"]] <= 0.1 < costs[1.0]
+    assert "Steered by 0.1, KL 0.0" in true.summary()
+    assert {row["test"]: row["required"] for row in true.table()}["steering"]
+    assert samples.same(uw.load(uw.save(true, tmp_path / "steered")), true)
+    everything = replace(plan, doses=(-9, 0, 9))
+    assert any("no dose is usable" in one for one in carded(world.true, everything).warnings)
+    with pytest.raises(InputError, match="steering is predicted but not planned"):
+        carded(world.true, None)
+    with pytest.raises(InputError, match="the block has 2 dimensions: say which direction"):
+        carded([0, 1])
+    with pytest.raises(TypeError, match="covector"):
+        carded(0, replace(plan, direction=uw.Readout(covector=world.featurizer.read[:, 0])))
+
+
 def test_an_edit_far_from_all_activations_is_off_the_distribution(world, pairs):
     ready = patching(world.model, "0", pairs.base, pairs.source)
     inside = naturalness(ready, exchange(ready, world.featurizer, None), world.inputs(300, seed=5)[0])
@@ -152,7 +208,8 @@ def test_decompositions_side_by_side(world, tmp_path):
     pairs = world.pairs(80, seed=2)
     rows = world.inputs(400, seed=3)[0] @ world.featurizer.write
     both = {"truth": world.featurizer, **contenders_of(rows, site="0", steps=60)}
-    found = compare(world.model, both, pairs, rows=rows)
+    labels, groups = (rows @ world.featurizer.write[world.true] > 0).numpy(), np.arange(400) // 2
+    found = compare(world.model, both, pairs, rows=rows, concept=(rows, labels, groups))
     table = {row["name"]: row for row in found.table()}
     assert set(table) == {"truth", "neurons", "pca", "ica", "random", "topk", "topk-frozen"}
     assert found.table()[0]["name"] == "truth"
@@ -161,6 +218,8 @@ def test_decompositions_side_by_side(world, tmp_path):
     assert {row["dimension"] for row in table.values()} == {1}
     assert table["topk"]["candidates"] == 48
     assert table["truth"]["unexplained"] < 1e-12 < table["topk"]["unexplained"] < table["topk-frozen"]["unexplained"]
+    assert table["truth"]["bits"] < table["topk-frozen"]["bits"]
+    assert 0 == table["truth"]["absorbed"] <= table["topk-frozen"]["absorbed_share"]
     assert samples.same(uw.load(uw.save(found, tmp_path / "contest")), found)
     with pytest.raises(InputError, match="nothing to compare"):
         compare(world.model, {}, pairs)

@@ -11,7 +11,8 @@ from unweave.errors import InputError, UnknownName
 from unweave.evals import evaluate_planted
 from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
 from unweave.evals.planted.module import variable_world
-from unweave.evals.planted.suite import NEGATIVE, NULLS, PLANTED, binomial_interval
+from unweave.evals.planted.negative import NEGATIVE, PAIRS, SHARE, binomial_interval
+from unweave.evals.planted.suite import NULLS, PLANTED
 
 
 def test_a_test_gives_its_rates_with_their_numbers():
@@ -39,7 +40,7 @@ def test_a_true_claim_is_supported_and_false_ones_are_not(name):
 
 @pytest.mark.parametrize("name", NEGATIVE)
 def test_a_card_supports_nothing_where_there_is_nothing(name):
-    assert not all(NEGATIVE[name](seed) for seed in (1, 2))
+    assert not all(NEGATIVE[name](seed, SHARE, PAIRS) for seed in (1, 2))
 
 
 def test_the_interval_is_the_exact_binomial_one():

@@ -143,6 +143,23 @@ def test_leace_is_sufficient_and_half_an_eraser_is_not():
     assert left.distortion.value == pytest.approx(found.distortion.value / 4, rel=1e-6)
 
 
+def test_an_eraser_that_saw_the_scored_rows_is_told():
+    """Fitted on all rows, it leaves no covariance in them, so each part leans against the rest: an AUC below 1/2."""
+    rng = np.random.default_rng(0)
+    y, groups = rng.random(300) < 0.5, np.arange(300) // 3
+    X = rng.normal(size=(300, 20)) + y[:, None] * np.eye(20)[0]
+    clean = uw.directions.leace(X, y).erase(X)
+    seen = V.decodability(clean, y, groups, shuffles=1)
+    assert seen.high < 0.5
+    assert any("fitted on all of them" in one for one in seen.warnings)
+    everything = uw.directions.leace(X, y)
+    told = V.erasure_sufficiency(X, y, groups, fit=lambda *_: everything).auc
+    assert any("fitted on 300 rows, the training groups have 210" in one for one in told.warnings)
+    honest = V.erasure_sufficiency(X, y, groups).auc
+    assert honest.low <= 0.5 <= honest.high
+    assert not any("fitted on" in one for one in honest.warnings)
+
+
 def test_the_angle_of_read_and_write_is_the_lda_law():
     """Fact 3 through the test: the pattern of the optimal read-out is the mean difference, the covector is not."""
     X, y = laws.classes(5, n=900, d=6)

@@ -8,6 +8,7 @@ import tiny
 import unweave as uw
 from unweave.errors import InputError, UnknownName
 from unweave.evals.behaviours import continuation, probability
+from unweave.evals.memory import memory
 from unweave.evals.patching import gradient, patching, scores
 from unweave.evals.persistence import falling, persistence
 from unweave.evals.planted.language import TAG_FOR, style_world
@@ -115,6 +116,39 @@ def test_the_planted_half_lives_are_found():
     assert style.curve[20] > 0.1 * style.curve[4]
     with pytest.raises(InputError, match="shortest continuation has 24"):
         persistence(patching(world.model, BEFORE, tokens), world.style, measure, dose=1.0, prompts=prompts, stop=23)
+
+
+def test_memory_is_in_the_cache_in_the_text_or_nowhere():
+    """Before the head, edited values stay in the cache; behind it only the words that were written remember; a dose of
+    0 leaves nothing.
+    """
+    world = style_world(seed=0)
+    ends = [world.words(of_the_style=kind)[:5] for kind in (True, False)]
+    prompts = world.prompts(8, seed=0)
+
+    def found(site, direction, dose=2.0):
+        return memory(world.model, site, direction, prompts, *ends, dose=dose, stop=4, draws=1)
+
+    before, behind = found(BEFORE, world.style), found(AFTER, world.memory)
+    assert before.cache.low > 0.1
+    assert before.text.value > 0.1
+    assert before.text.p_value < 0.05
+    assert before.total.value == pytest.approx(before.cache.value + before.text.value, abs=1e-12)
+    assert abs(before.total.control) < before.total.value / 2
+    assert abs(behind.curves[1, 1:]).max() < 1e-5  # the cache keeps nothing of what is written behind the head
+    assert behind.curves[1, 0] > 0.1  # but for the token that the last injected position predicts
+    assert behind.text.value > 0.1
+    assert behind.differing > 0.5
+    nothing = found(BEFORE, world.style, dose=0.0)
+    assert abs(nothing.curves).max() == 0
+    assert nothing.differing == 0
+    assert "cannot remember" in nothing.text.warnings[-1]
+    with pytest.raises(InputError, match="fewer than 2 tokens"):
+        memory(world.model, BEFORE, world.style, prompts, [5], dose=1.0, stop=2)
+    with pytest.raises(InputError, match="2 continuations for 8 prompts"):
+        memory(world.model, BEFORE, world.style, prompts, [[5, 6], [7, 8]], dose=1.0, stop=2)
+    with pytest.raises(TypeError, match="covector"):
+        memory(world.model, BEFORE, uw.Readout(covector=world.style), prompts, *ends, dose=1.0, stop=2)
 
 
 def test_the_monotone_fit_is_that_of_scikit_learn():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unweave.cli.options import Debug, DryRun, Json, Out, Quiet
+from unweave.cli.options import Debug, DryRun, Json, NewDirectory, Quiet
 
 if TYPE_CHECKING:
     from unweave.models.model import Model
@@ -17,10 +17,11 @@ HELP = """Compare decompositions of one site: what each causes at equal dimensio
 
 \b
     unweave compare partition/featurizer pca ica random topk --model gpt2 --suite ioi --test duplicate
-    unweave compare pca random --model zoo:docs --pairs pairs.jsonl --site blocks.2.resid_post
+    unweave compare pca random --model zoo:docs --pairs pairs.jsonl --site blocks.2.resid_post --concept texts.jsonl
 
 Names are made from the activations of the pairs: neurons, pca, ica, random, topk (a small dictionary trained on them)
-and topk-frozen (its twin with a random decoder). Everything else is a directory that a command wrote.
+and topk-frozen (its twin with a random decoder). Everything else is a directory that a command wrote (a featurizer, an
+NDM partition, LIB bases, a bundle, directions), a dictionary of SAELens or sparsify, or a GGUF control vector.
 """
 
 
@@ -35,28 +36,45 @@ def compare(
     pairs: Annotated[
         Path | None, typer.Option("--pairs", help="Instead of a suite: jsonl with base, source, answer, base_answer.")
     ] = None,
-    dimension: Annotated[int, typer.Option("--dimension", "-k", help="Dimensions that each may exchange.")] = 1,
+    concept: Annotated[
+        Path | None,
+        typer.Option("--concept", help="jsonl of contrast pairs or labelled texts: absorption and bits a label."),
+    ] = None,
+    dimension: Annotated[
+        int | None,
+        typer.Option("--dimension", "-k", help="Dimensions each may exchange; else those of the largest best block."),
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option("--budget", help="Blocks that each may choose from; else all it has.")
+    ] = None,
     prompts: Annotated[int, typer.Option("--prompts", help="Prompts of the suite.")] = 400,
-    out: Out = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of split, controls and made decompositions.")] = 0,
+    out: NewDirectory = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of split, controls and made decompositions.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
     dry_run: DryRun = False,
     debug: Debug = False,
 ) -> None:
     """Placeholder, replaced by HELP."""
+    from unweave.activations.concepts import read_records
     from unweave.artifact import save
     from unweave.cli.featurizers import featurizer_at
     from unweave.cli.numbers import without_nan
     from unweave.cli.plans import contest_cost, tell
-    from unweave.errors import InputError
-    from unweave.evals.comparing import MADE, contenders_of
+    from unweave.errors import InputError, unknown_name
     from unweave.evals.comparing import compare as contest
+    from unweave.evals.contenders import MADE, contenders_of
+    from unweave.evals.layer_study import labelled_rows
     from unweave.evals.patching import patching
     from unweave.models.loading import load_model
 
-    if dimension < 1:
-        raise InputError(f"--dimension is {dimension}: at least 1")
+    for option, value in (("--dimension", dimension), ("--budget", budget), ("--prompts", prompts)):
+        if value is not None and value < 1:
+            raise InputError(f"{option} is {value}: at least 1")
+    for name in decompositions:
+        if name not in MADE and not Path(name).exists():
+            raise unknown_name("decomposition", name, MADE, hint="everything else is a directory or file that is there")
+    records = None if concept is None else read_records(concept)
     loaded = load_model(model)
     stored = {name: featurizer_at(Path(name), site) for name in decompositions if name not in MADE}
     where = site or next((str(one.site) for one in stored.values()), None)
@@ -64,12 +82,13 @@ def compare(
         raise InputError("no site was given: --site, or a directory of a featurizer that names one")
     task = _task(loaded, suite, test, pairs, prompts, seed)
     names = [name for name in decompositions if name in MADE]
+    told = None if records is None else labelled_rows(loaded, records, where)
 
     def run(pairs: Any) -> Any:
         ready = patching(loaded, where, pairs.base, positions=pairs.positions)
         made = contenders_of(ready.base, site=where, names=names, model=loaded.fingerprint, seed=seed)
         ordered = {name: stored.get(name) or made[name] for name in dict.fromkeys(decompositions)}
-        return contest(loaded, ordered, pairs, dimension=dimension, seed=seed)
+        return contest(loaded, ordered, pairs, concept=told, dimension=dimension, budget=budget, seed=seed)
 
     if dry_run:
         what = {"decompositions": list(dict.fromkeys(decompositions)), "site": str(where), "pairs": len(task)}
@@ -81,9 +100,9 @@ def compare(
         save(found, out)
     if json:
         facts = {
-            "site": found.site, "model": loaded.name, "dimension": dimension, "whole": found.whole,
-            "kept_share": found.kept_share, "n_select": found.n_select, "n_report": found.n_report,
-            "rows": found.table(),
+            "site": found.site, "model": loaded.name, "dimension": found.dimension, "budget": budget,
+            "whole": found.whole, "kept_share": found.kept_share, "n_select": found.n_select,
+            "n_report": found.n_report, "rows": found.table(),
         }  # fmt: skip
         typer.echo(jsonlib.dumps(without_nan(facts)))
         return
@@ -124,4 +143,10 @@ def _show(found: Any) -> None:
         for row in found.table()
     ]
     columns = ["decomposition", "dim", "candidates", "share", "effect", "control", "unexplained", "verdict"]
+    if found.contenders and found.contenders[0].concept:
+        columns += ["absorbed", "bits"]
+        rows = [
+            [*shown, f"{row['absorbed']:.3f}", f"{row['bits']:.3f}"]
+            for shown, row in zip(rows, found.table(), strict=True)
+        ]
     show(f"{found.site}: share of the whole site's effect, {found.n_report} held-out pairs", columns, rows)

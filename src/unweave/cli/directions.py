@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unweave.cli.options import Debug, DryRun, Json, Out, Quiet, Sites
+from unweave.cli.options import Debug, DryRun, Json, NewDirectory, Quiet, Sites
 
 if TYPE_CHECKING:
     from unweave.evals.layer_study import LayerStudy
@@ -39,8 +39,8 @@ def directions(
     gguf: Annotated[
         Path | None, typer.Option("--gguf", help="Also write a control vector for llama.cpp to this file.")
     ] = None,
-    out: Out = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of split, fits and bootstrap.")] = 0,
+    out: NewDirectory = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of split, fits and bootstrap.")] = 0,
     device: Annotated[str, typer.Option("--device", help="Where the model runs.")] = "cpu",
     json: Json = False,
     quiet: Quiet = False,
@@ -117,6 +117,8 @@ def _sites(model: Model, layers: str, patterns: list[str] | None) -> list[str]:
         wanted = [name for part in spelt for name in _range(part)]
     except ValueError:
         raise InputError(f"--layers is {layers!r}: all, numbers such as 2,4, or a range such as 2..8") from None
+    if not wanted:
+        raise InputError(f"--layers is {layers!r}, which names no block: a range goes upwards, such as 2..8")
     return [str(one) for one in expand_sites([f"blocks.{number}.resid_post" for number in wanted], available)]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unweave.cli.options import Debug, DryRun, Json, Out, Quiet
+from unweave.cli.options import Debug, DryRun, Json, NewDirectory, Quiet
 
 HELP = """Tests of what a representation does, and how good the tests are.
 
@@ -40,8 +40,8 @@ def run(
     suite: Annotated[str, typer.Option("--suite", help="ioi or greater-than.")] = "ioi",
     site: Annotated[str | None, typer.Option("--site", "-s", help="Site, where the artifact names none.")] = None,
     prompts: Annotated[int, typer.Option("--prompts", help="Prompts of each test.")] = 1000,
-    out: Out = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of prompts and intervals.")] = 0,
+    out: NewDirectory = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of prompts and intervals.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
     dry_run: DryRun = False,
@@ -82,13 +82,13 @@ def run(
 
 
 def planted(
-    seed: Annotated[int, typer.Option("--seed", help="Of worlds and claims.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of worlds and claims.")] = 0,
     repeats: Annotated[int, typer.Option("--repeats", help="True and false claims of each test.")] = 100,
     test: Annotated[list[str] | None, typer.Option("--test", help="One test alone. Repeatable.")] = None,
     calibration: Annotated[
         int, typer.Option("--calibration", help="Claims at each effect size and number of pairs; 0 leaves it out.")
     ] = 8,
-    out: Out = None,
+    out: NewDirectory = None,
     json: Json = False,
     quiet: Quiet = False,
     dry_run: DryRun = False,

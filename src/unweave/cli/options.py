@@ -29,6 +29,17 @@ def local(given: Any) -> Path | None:
     return None if given is None else local_place(given, "this")
 
 
+def directory(given: Any) -> Path | None:
+    """As `local`, for what is written as a directory: a file that stands there is told before the work, not after."""
+    from unweave.errors import InputError
+
+    path = local(given)
+    taken = None if path is None else next((one for one in (path, *path.parents) if one.is_file()), None)
+    if taken is not None:
+        raise InputError(f"--out is {path}, but {taken} is a file: choose a directory")
+    return path
+
+
 Sites = Annotated[
     list[str] | None, typer.Option("--site", "-s", help="Site or pattern, such as 'blocks.*.mlp_act'. Repeatable.")
 ]
@@ -38,6 +49,10 @@ Out = Annotated[
 ]
 OutPlace = Annotated[
     Any, typer.Option("--out", "-o", parser=place, metavar="<path>", help="Directory or URL to write to.")
+]
+NewDirectory = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", parser=typed, callback=directory, metavar="<path>", help="Directory to write to."),
 ]
 ConfigFile = Annotated[
     Path | None,

@@ -102,7 +102,7 @@ def das(
     """
     options = {"steps": steps, "batch": batch, "lr": lr, "seed": seed}
     config = config_from(DASConfig, options, source="options")
-    pairs = _pairs(base, source, labels)
+    pairs = interchange_pairs(base, source, labels)
     width = pairs[0].shape[1]
     if not 1 <= rank <= width:
         raise InputError(f"rank is {rank} but the width is {width}: 1..{width} dimensions can be exchanged")
@@ -112,7 +112,7 @@ def das(
         basis = torch.linalg.qr(free).Q
         return (difference @ basis) @ basis.T, 0.0
 
-    losses = _searched(_function(forward), pairs, [{"params": [free], "lr": config.lr}], exchanged, config)
+    losses = _searched(forward_of(forward), pairs, [{"params": [free], "lr": config.lr}], exchanged, config)
     basis = torch.linalg.qr(free.detach().double()).Q
     return _featurizer(basis, (rank,), "das", (losses, len(pairs[0]), config), (base, site, model))
 
@@ -165,7 +165,7 @@ def boundless_das(
     """
     options = {"steps": steps, "batch": batch, "lr": lr, "seed": seed}
     config = config_from(DASConfig, options, source="options")
-    pairs = _pairs(base, source, labels)
+    pairs = interchange_pairs(base, source, labels)
     width = pairs[0].shape[1]
     free = random_orthogonal(width, seed=seed).to(pairs[0].dtype).requires_grad_(True)
     share = torch.tensor(0.5, dtype=pairs[0].dtype, requires_grad=True)
@@ -178,7 +178,7 @@ def boundless_das(
         return ((difference @ rotation) * mask) @ rotation.T, penalty * share.clamp_min(0)
 
     groups = [{"params": [free], "lr": config.lr}, {"params": [share], "lr": 2 * config.lr}]
-    losses = _searched(_function(forward), pairs, groups, exchanged, config)
+    losses = _searched(forward_of(forward), pairs, groups, exchanged, config)
     rotation = torch.linalg.qr(free.detach().double()).Q
     kept = int((places < float(share.detach()) * width).sum())
     blocks = (kept, width - kept) if 0 < kept < width else (width,)
@@ -235,7 +235,7 @@ def interchange_forward(
     return rows, forward
 
 
-def _function(forward: Any) -> Forward:
+def forward_of(forward: Any) -> Forward:
     """The function, or that of a section which needs nothing but the activations at its start."""
     if isinstance(forward, Section):
         if forward.mixes and len(forward.site_in) and forward.site_in[0].layer is not None:
@@ -259,7 +259,13 @@ def _columns(batch: Tokens, positions: int | Sequence[int]) -> Int[Tensor, " n"]
     return ((number == wanted[:, None]) & batch.mask).long().argmax(1)
 
 
-def _pairs(base: Any, source: Any, labels: Any) -> tuple[Tensor, Tensor, Tensor]:
+def interchange_pairs(base: Any, source: Any, labels: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Checked activations of pairs and the class of each after the exchange.
+
+    Raises:
+        InputError: Shapes that do not fit, or labels that are no whole numbers.
+        DataError: NaN, or fewer than two pairs.
+    """
     one, two = finite_rows(base, name="base"), finite_rows(source, name="source")
     if one.shape != two.shape:
         raise InputError(f"base is {tuple(one.shape)} but source is {tuple(two.shape)}: row i of both is one pair")

@@ -34,6 +34,9 @@ def leace(
     """The eraser after which activations and concept are uncorrelated, so that no linear read-out beats a constant,
     with the smallest mean squared change among all affine ones.
 
+    That holds to the last digit of the rows it is fitted on. Score a read-out afterwards on rows of other groups:
+    inside the fitted rows the held-out part of a split leans against the rest, and its AUC falls below 1/2.
+
     Args:
         X: Rows (n, d), or `LabelledMoments` gathered from a stream.
         y: (n,) labels, or numbers (n,) or (n, m); None with moments.

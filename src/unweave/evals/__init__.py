@@ -3,6 +3,8 @@
 from unweave.evals.ablation import Ablation as Ablation
 from unweave.evals.ablation import ablate as ablate
 from unweave.evals.ablation import unit_means as unit_means
+from unweave.evals.absorption import Absorption as Absorption
+from unweave.evals.absorption import absorption as absorption
 from unweave.evals.averages import mean_estimate as mean_estimate
 from unweave.evals.behaviours import Behaviour as Behaviour
 from unweave.evals.behaviours import answered as answered
@@ -16,9 +18,11 @@ from unweave.evals.causal import interchange_accuracy as interchange_accuracy
 from unweave.evals.causal import interchange_effect as interchange_effect
 from unweave.evals.class_ablation import ClassAblation as ClassAblation
 from unweave.evals.class_ablation import ablate_by_class as ablate_by_class
+from unweave.evals.code_length import CodeLength as CodeLength
+from unweave.evals.code_length import code_length as code_length
 from unweave.evals.comparing import Contest as Contest
 from unweave.evals.comparing import compare as compare
-from unweave.evals.comparing import contenders_of as contenders_of
+from unweave.evals.contenders import contenders_of as contenders_of
 from unweave.evals.contexts import Context as Context
 from unweave.evals.contexts import contexts as contexts
 from unweave.evals.curves import faithfulness as faithfulness
@@ -52,6 +56,10 @@ from unweave.evals.interchange import interchange_blocks as interchange_blocks
 from unweave.evals.layer_study import LayerStudy as LayerStudy
 from unweave.evals.layer_study import holm as holm
 from unweave.evals.layer_study import layer_study as layer_study
+from unweave.evals.masks import LearnedMask as LearnedMask
+from unweave.evals.masks import learned_mask as learned_mask
+from unweave.evals.memory import Memory as Memory
+from unweave.evals.memory import memory as memory
 from unweave.evals.neuron_card import NeuronCard as NeuronCard
 from unweave.evals.neuron_card import neuron_card as neuron_card
 from unweave.evals.pairs import Pairs as Pairs
@@ -77,6 +85,9 @@ from unweave.evals.removal import project_everywhere as project_everywhere
 from unweave.evals.schedules import schedule_edits as schedule_edits
 from unweave.evals.sparse_reading import selectivity as selectivity
 from unweave.evals.sparse_reading import sparse_curve as sparse_curve
+from unweave.evals.specificity import Removal as Removal
+from unweave.evals.specificity import spurious_removal as spurious_removal
+from unweave.evals.specificity import targeted_perturbation as targeted_perturbation
 from unweave.evals.spread import participation as participation
 from unweave.evals.spread import references as references
 from unweave.evals.spread import route_selectivity as route_selectivity
@@ -87,6 +98,7 @@ from unweave.evals.steadiness import steadiness_over_data as steadiness_over_dat
 from unweave.evals.steering import compare_schedules as compare_schedules
 from unweave.evals.steering import side_effects as side_effects
 from unweave.evals.steering import steering as steering
+from unweave.evals.steering_plan import SteeringPlan as SteeringPlan
 from unweave.evals.suites.contrast import ContrastStudy as ContrastStudy
 from unweave.evals.suites.contrast import contrast_study as contrast_study
 from unweave.evals.suites.running import SuiteResult as SuiteResult

@@ -1,6 +1,7 @@
 """`EvidenceCard`: one representation, all its causal tests, and a verdict by thresholds that were declared beforehand.
 
-card = held-out pairs + interchange (accuracy and effect) + ablation + dormant path + naturalness + agreement
+card = held-out pairs + interchange (accuracy and effect) + ablation + dormant path + naturalness + agreement,
+and with a plan the dose-response of steering beside its side effects
 
 The verdict is that of the required tests together: supported if each is and the effect does not come from a dormant
 path, refuted if one is, undecided otherwise, and not tested where the model does not show the behaviour. Rows that the
@@ -21,6 +22,7 @@ import torch
 from unweave.artifact import fingerprint
 from unweave.errors import DataError, InputError, unknown_name
 from unweave.evals.behaviours import Behaviour, logit_difference
+from unweave.evals.card_controls import CONTROLS, usual_controls
 from unweave.evals.causal import DRAWS, interchange_accuracy, interchange_effect, ready_pairs
 from unweave.evals.changes import check_blocks_of, exchange, size_of
 from unweave.evals.curves import rank_correlation
@@ -28,6 +30,7 @@ from unweave.evals.findings import Finding, Prediction, Verdict
 from unweave.evals.pairs import Pairs, solved_pairs
 from unweave.evals.patching import Patching, content_ids
 from unweave.evals.removal import ablate_block
+from unweave.evals.steering_plan import SteeringPlan, planned_direction, steered, steered_line
 from unweave.evals.validity import DormantPath, Naturalness, dormant_path, naturalness
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.featurizer import Featurizer
@@ -35,7 +38,7 @@ from unweave.features.neurons import NeuronFeaturizer
 from unweave.models.model import Model
 from unweave.models.tokens import Tokens
 
-TESTS = ("interchange accuracy", "interchange effect", "mean ablation")
+TESTS = ("interchange accuracy", "interchange effect", "mean ablation", "steering")
 PREDICTIONS: Mapping[str, Prediction] = MappingProxyType(
     {"interchange accuracy": Prediction(margin=0.1), "interchange effect": Prediction()}
 )
@@ -67,6 +70,10 @@ class EvidenceCard:
     verdict: Verdict
     reason: str
     """The verdict in a sentence."""
+    controls: Mapping[str, float]
+    """Control -> interchange effect: principal components of equal rank, the sources of other pairs, the same model
+    with random weights.
+    """
     kept_share: float | None
     """Share of the pairs that the model solves with nothing changed."""
     n: int
@@ -112,8 +119,10 @@ class EvidenceCard:
         path = "" if self.dormant is None else f" {_path(self.dormant)}"
         natural = "" if self.natural is None else f" {_natural(self.natural)}"
         unit = f"block{'s' * (len(self.blocks) > 1)} {', '.join(map(str, self.blocks))} of {self.basis} at {self.site}"
+        steered = "".join(f" {steered_line(one)}" for one in self.findings if one.test == TESTS[3])
         told = "was not tested:" if self.verdict is Verdict.CANNOT else "is"
-        return f"That {unit} carries {self.concept!r} {told} {self.reason}{path}{natural}"
+        beside = f" {_beside(self)}" if self.controls else ""
+        return f"That {unit} carries {self.concept!r} {told} {self.reason}{beside}{path}{natural}{steered}"
 
     def __repr__(self) -> str:
         """Concept, site and verdict."""
@@ -132,6 +141,8 @@ def card(
     selected_on: Any = None,
     candidates: int = 1,
     held_out: Any = None,
+    steer: SteeringPlan | None = None,
+    controls: Sequence[str] = CONTROLS,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> EvidenceCard:
@@ -148,11 +159,15 @@ def card(
         selected_on: Inputs, or their content ids, that the block was chosen on.
         candidates: From how many blocks it was chosen; the controls of the interchange get as many.
         held_out: Inputs that tell how activations lie when nothing is edited; None takes the sources.
+        steer: What is steered, how far and what it may cost; None leaves the test out. It decides if `predictions` has
+            `steering`.
+        controls: Which of the usual controls stand beside the effect; `random weights` makes the model a second time.
         draws: Random controls of each test.
         seed: Of controls and intervals.
 
     Raises:
-        InputError: A row of the report is among those of the selection, or a prediction about no test.
+        InputError: A row of the report is among those of the selection, a prediction about no test or about steering
+            without a plan, or a plan without a direction for a block of several dimensions.
         FingerprintError: The featurizer was fitted on another model.
 
     Example:
@@ -167,7 +182,13 @@ def card(
     for test in predictions:
         if test not in TESTS:
             raise unknown_name("test", test, TESTS)
+    for control in controls:
+        if control not in CONTROLS:
+            raise unknown_name("control", control, CONTROLS)
+    if TESTS[3] in predictions and steer is None:
+        raise InputError("steering is predicted but not planned: give steer=uw.evals.SteeringPlan(...)")
     blocks = check_blocks_of(model, featurizer, block) or tuple(range(len(featurizer.blocks)))
+    direction = None if steer is None else planned_direction(featurizer, blocks, steer)
     chosen_on = _ids(selected_on)
     _refuse_overlap(pairs, chosen_on)
     facts: dict[str, Any] = {
@@ -188,13 +209,18 @@ def card(
     except DataError as error:
         return EvidenceCard(
             **facts, findings=(), dormant=None, natural=None, agreement={}, verdict=Verdict.CANNOT, reason=str(error),
-            kept_share=None, n=len(pairs), seconds=time.process_time() - start,
+            controls={}, kept_share=None, n=len(pairs), seconds=time.process_time() - start,
         )  # fmt: skip
     ready = ready_pairs(model, featurizer, kept)
     measure = behaviour or logit_difference(kept.answer, kept.base_answer)
     findings = _findings(model, featurizer, blocks, kept, ready, measure, facts, draws)
+    if steer is not None:
+        claim = predictions.get(TESTS[3])
+        site, given = str(featurizer.site), kept.base if steer.inputs is None else steer.inputs
+        findings += (steered(model, site, given, direction, steer, prediction=claim, draws=draws, seed=seed),)
     dormant = _dormant(ready, featurizer, blocks, measure, seed)
     natural = naturalness(ready, exchange(ready, featurizer, blocks), kept.source if held_out is None else held_out)
+    beside = usual_controls(ready, featurizer, blocks, kept, measure, names=controls, seed=seed)
     verdict, reason = _judged(findings, dormant, predictions)
     warnings = tuple(dict.fromkeys(one for found in findings for one in found.warnings))
     if natural.off_distribution:
@@ -203,7 +229,7 @@ def card(
         warnings += ("no selection rows were named: that the block was not chosen on these rows is the user's word",)
     return EvidenceCard(
         **facts, findings=findings, dormant=dormant, natural=natural, agreement=_agreement(findings), verdict=verdict,
-        reason=reason, kept_share=share, n=len(kept), warnings=warnings, seconds=time.process_time() - start,
+        reason=reason, controls=beside, kept_share=share, n=len(kept), warnings=warnings, seconds=time.process_time() - start,
     )  # fmt: skip
 
 
@@ -292,6 +318,12 @@ def _ids(given: Any) -> frozenset[str]:
 
 def _plain(inputs: Any) -> Any:
     return inputs if isinstance(inputs, Tokens | torch.Tensor) else torch.as_tensor(np.asarray(inputs))
+
+
+def _beside(card: EvidenceCard) -> str:
+    own = card.finding(TESTS[1]).effect.value
+    others = ", ".join(f"{name} {value:.3g}" for name, value in card.controls.items())
+    return f"Interchange effect {own:.3g}; {others}."
 
 
 def _path(found: DormantPath) -> str:

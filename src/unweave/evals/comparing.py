@@ -2,38 +2,37 @@
 
 Each contender chooses its best units on one half of the pairs, by the slope of the behaviour, until it has the
 dimension; the other half tells what they cause, how concentrated the effect is over its units, and what the
-decomposition leaves out. Controls of every contender are random subspaces of the same rank that were searched as
-widely.
+decomposition leaves out. Unless told otherwise all get as many dimensions as the largest unit that comes first for one
+of them. With a budget each searches only its units of largest variance, so that none has more tries. Controls of every
+contender are random subspaces of the same rank that were searched as widely.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from unweave.errors import InputError, unknown_name
+from unweave.errors import InputError
+from unweave.evals.absorption import absorption
 from unweave.evals.behaviours import Behaviour, logit_difference
 from unweave.evals.causal import DRAWS, interchange_effect, ready_pairs
 from unweave.evals.changes import check_blocks_of, exchange, size_of
-from unweave.evals.dictionaries import topk_dictionary
+from unweave.evals.code_length import code_length
 from unweave.evals.findings import Finding
 from unweave.evals.pairs import Pairs, solved_pairs, split_pairs
 from unweave.evals.patching import Patching, scores
 from unweave.evals.spread import participation, screen_blocks
 from unweave.evals.validity import DormantPath, dormant_path
 from unweave.features.affine import AffineFeaturizer
-from unweave.features.bases import neurons, pca, random_rotation
-from unweave.features.featurizer import Featurizer, Provenance
-from unweave.features.neurons import as_affine
+from unweave.features.featurizer import Featurizer
+from unweave.features.neurons import NeuronFeaturizer, as_affine
 from unweave.models.model import Model
 from unweave.tensors.arrays import as_matrix
-
-MADE = ("neurons", "pca", "ica", "random", "topk", "topk-frozen")
-"""Contenders that are made from the rows."""
+from unweave.tensors.estimate import Estimate
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +45,7 @@ class Contender:
     """Chosen on the selection half."""
     dimension: int
     candidates: int
-    """Blocks it could choose from."""
+    """Blocks it could choose from; its controls are the best of as many, up to 64."""
     effect: Finding
     """On the report half."""
     share: float
@@ -56,6 +55,8 @@ class Contender:
     unexplained: float
     """Share of the variance of the rows that its units miss (FVU, pooled)."""
     dormant: DormantPath | None
+    concept: Mapping[str, Estimate] = field(default_factory=dict)
+    """With labelled rows: `absorbed` and `absorbed_share` of the concept's units, `bits` a label given all units."""
 
     def row(self) -> dict[str, Any]:
         """As one row of a table."""
@@ -65,12 +66,14 @@ class Contender:
             "method": self.method,
             "dimension": self.dimension,
             "candidates": self.candidates,
+            "control_candidates": self.effect.details.get("budget"),
             "blocks": list(self.blocks),
             "share": self.share,
             **{key: found[key] for key in ("effect", "low", "high", "control", "p_value", "verdict", "n")},
             "participation": self.participation,
             "unexplained": self.unexplained,
             "kept_by_reader": None if self.dormant is None else self.dormant.kept,
+            **{name: one.value for name, one in self.concept.items()},
         }
 
 
@@ -83,6 +86,7 @@ class Contest:
     scope: str
     contenders: tuple[Contender, ...]
     dimension: int
+    """That each could exchange."""
     whole: float
     """Effect of the whole site on the report half."""
     kept_share: float
@@ -90,6 +94,8 @@ class Contest:
     n_report: int
     model: str
     seed: int
+    budget: int | None = None
+    """Blocks that each could choose from; None is all it has."""
 
     def table(self) -> list[dict[str, Any]]:
         """One dictionary a contender, largest share first."""
@@ -105,9 +111,11 @@ def compare(
     contenders: Mapping[str, Featurizer],
     pairs: Pairs,
     *,
-    dimension: int = 1,
+    dimension: int | None = None,
+    budget: int | None = None,
     behaviour: str = "logit difference",
     rows: Any = None,
+    concept: tuple[Any, Any, Any] | None = None,
     select: float = 0.4,
     draws: int = DRAWS,
     seed: int = 0,
@@ -118,19 +126,25 @@ def compare(
         model: The model.
         contenders: Name -> decomposition; all of one site. `contenders_of` makes the usual ones.
         pairs: Base, source and answers; those that the model solves are used.
-        dimension: Dimensions that each may exchange; blocks that are larger count as they are.
+        dimension: Dimensions that each may exchange; a block that is larger counts as it is. None is the size of the
+            largest block that any of them would choose first.
+        budget: Blocks that each may choose from, those of the largest variance on the selection half; None lets each
+            search all of its own, and the number stands beside it.
         behaviour: The name of the measure, logit(answer) - logit(base answer).
         rows: Activations for the unexplained share; None takes those of the base.
+        concept: (rows, binary labels, groups) of the site: how much of the concept its units leave to others
+            (`absorption`), and what its labels cost given all units (`code_length`).
         select: Share of the groups of pairs on which units are chosen.
         draws: Random controls of each.
         seed: Of split, controls and intervals.
 
     Raises:
-        InputError: No contender, or contenders of several sites.
+        InputError: No contender, contenders of several sites, or a dimension or budget below 1.
         DataError: The model does not show the behaviour.
 
     Example:
         >>> from unweave.evals.planted.module import variable_world
+        >>> from unweave.features.bases import random_rotation
         >>> world = variable_world(seed=0)
         >>> both = {"truth": world.featurizer, "random": random_rotation(world.featurizer.width, site="0")}
         >>> [row["name"] for row in compare(world.model, both, world.pairs(60, seed=1), seed=0).table()]
@@ -138,6 +152,9 @@ def compare(
     """
     if not contenders:
         raise InputError("there is nothing to compare: give at least one decomposition")
+    for name, value in (("dimension", dimension), ("budget", budget)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}: at least 1, or None")
     sites = {str(one.site) for one in contenders.values()}
     if len(sites) > 1:
         raise InputError(f"the decompositions are of {', '.join(sorted(sites))}: only those of one site compare")
@@ -149,24 +166,27 @@ def compare(
     halves = [ready_pairs(model, first, part) for part in (chosen_on, reported)]
     measures = [logit_difference(part.answer, part.base_answer) for part in (chosen_on, reported)]
     whole = scores(halves[1], [None, exchange(halves[1], first, None)], measures[1]).mean(1)
-    data = halves[1].base if rows is None else as_matrix(rows, name="rows")
+    ranked = {name: _ranked(one, halves[0], measures[0], budget) for name, one in contenders.items()}
+    size = max(one.first for one in ranked.values()) if dimension is None else dimension
     ground = _Ground(
-        halves=tuple(halves),
-        measures=tuple(measures),
+        report=halves[1],
+        measure=measures[1],
         groups=reported.groups,
-        dimension=dimension,
+        dimension=size,
         whole=float(whole[1] - whole[0]),
-        rows=data,
+        rows=halves[1].base if rows is None else as_matrix(rows, name="rows"),
+        concept=concept,
         draws=draws,
         seed=seed,
     )
-    found = [_contended(name, one, ground) for name, one in contenders.items()]
+    found = [_contended(name, one, ranked[name], ground) for name, one in contenders.items()]
     return Contest(
         site=sites.pop(),
         behaviour=behaviour,
         scope=measures[1].scope,
         contenders=tuple(found),
-        dimension=dimension,
+        dimension=size,
+        budget=budget,
         whole=float(whole[1] - whole[0]),
         kept_share=share,
         n_select=len(chosen_on),
@@ -174,64 +194,6 @@ def compare(
         model=model.fingerprint,
         seed=seed,
     )
-
-
-def contenders_of(
-    rows: Any,
-    *,
-    site: str,
-    names: Sequence[str] = MADE,
-    model: str | None = None,
-    units: int | None = None,
-    steps: int = 300,
-    seed: int = 0,
-) -> dict[str, Featurizer]:
-    """The usual decompositions, made from the same rows.
-
-    Args:
-        rows: (n, d) activations of the site.
-        site: Where they come from.
-        names: `neurons`, `pca`, `ica` (scikit-learn), `random`, `topk` (a small trained dictionary), `topk-frozen` (its
-            twin with a random decoder).
-        model: Fingerprint of the model.
-        units: Of the dictionaries; None is twice the width.
-        steps: Of their training.
-        seed: Of everything random.
-
-    Raises:
-        UnknownName: Another name.
-
-    Example:
-        >>> sorted(contenders_of(torch.randn(60, 3), site="0", names=("pca", "random")))
-        ['pca', 'random']
-    """
-    data = as_matrix(rows, name="rows")
-    width = data.shape[1]
-    count = units or 2 * width
-    made: dict[str, Featurizer] = {}
-    for name in names:
-        if name == "neurons":
-            made[name] = neurons(width, site=site, model=model)
-        elif name == "pca":
-            made[name] = pca(data, site=site, model=model)
-        elif name == "random":
-            made[name] = random_rotation(width, seed=seed, origin=data.double().mean(0), site=site, model=model)
-        elif name == "ica":
-            made[name] = _ica(data, site=site, model=model, seed=seed)
-        elif name in ("topk", "topk-frozen"):
-            made[name] = topk_dictionary(
-                data,
-                count,
-                active=min(8, count),
-                steps=steps,
-                frozen=name == "topk-frozen",
-                seed=seed,
-                site=site,
-                model=model,
-            )
-        else:
-            raise unknown_name("decomposition", name, MADE)
-    return made
 
 
 def unexplained(featurizer: Featurizer, rows: torch.Tensor) -> float:
@@ -251,27 +213,51 @@ def unexplained(featurizer: Featurizer, rows: torch.Tensor) -> float:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Ground:
-    """What all contenders share."""
+    """What all contenders share on the report half."""
 
-    halves: tuple[Patching, ...]
-    measures: tuple[Behaviour, ...]
+    report: Patching
+    measure: Behaviour
     groups: Any
     dimension: int
     whole: float
     rows: torch.Tensor
+    concept: tuple[Any, Any, Any] | None
     draws: int
     seed: int
 
 
-def _contended(name: str, featurizer: Featurizer, ground: _Ground) -> Contender:
-    (selection, report), (screen, measure), seed = ground.halves, ground.measures, ground.seed
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Ranked:
+    """The blocks that a contender may choose from, best first, by the selection half."""
+
+    affine: AffineFeaturizer
+    slopes: np.ndarray
+    """Of all its blocks; those it may not choose are NaN."""
+    order: tuple[int, ...]
+
+    @property
+    def first(self) -> int:
+        """Dimensions of its first choice."""
+        return self.affine.blocks[self.order[0]]
+
+
+def _ranked(featurizer: Featurizer, selection: Patching, measure: Behaviour, budget: int | None) -> _Ranked:
     affine = as_affine(featurizer)
-    screened = screen_blocks(selection, affine, screen)
-    blocks = _best(affine, screened, ground.dimension)
-    candidates = len(affine.blocks)
+    slopes = screen_blocks(selection, affine, measure)
+    if budget is not None and budget < len(slopes):
+        spread = affine.encode(selection.base.double())[0].var(0) * affine.write.double().square().sum(1)
+        held = np.array([float(one.sum()) for one in spread.split(affine.blocks)])
+        slopes = np.where(np.isin(np.arange(len(held)), np.argsort(-held, kind="stable")[:budget]), slopes, np.nan)
+    order = np.argsort(-slopes, kind="stable")  # NaN comes last
+    return _Ranked(affine=affine, slopes=slopes, order=tuple(order[: np.isfinite(slopes).sum()].tolist()))
+
+
+def _contended(name: str, featurizer: Featurizer, ranked: _Ranked, ground: _Ground) -> Contender:
+    affine, candidates, report = ranked.affine, len(ranked.order), ground.report
+    blocks = _best(ranked, ground.dimension)
     found = interchange_effect(
-        report, featurizer, blocks, measure,
-        groups=ground.groups, draws=ground.draws, budget=min(candidates, 64), seed=seed,
+        report, featurizer, blocks, ground.measure,
+        groups=ground.groups, draws=ground.draws, budget=min(candidates, 64), seed=ground.seed,
     )  # fmt: skip
     return Contender(
         name=name,
@@ -281,41 +267,30 @@ def _contended(name: str, featurizer: Featurizer, ground: _Ground) -> Contender:
         candidates=candidates,
         effect=found,
         share=found.effect.value / ground.whole if ground.whole else float("nan"),
-        participation=participation(screened),
+        participation=participation(ranked.slopes[list(ranked.order)]),
         unexplained=unexplained(featurizer, ground.rows),
-        dormant=dormant_path(report, affine, blocks, measure, seed=seed),
+        dormant=dormant_path(report, affine, blocks, ground.measure, seed=ground.seed),
+        concept={} if ground.concept is None else _of_concept(affine, ground.concept, ground.seed),
     )
 
 
-def _best(featurizer: AffineFeaturizer, screened: np.ndarray, dimension: int) -> tuple[int, ...]:
+def _of_concept(affine: AffineFeaturizer, concept: tuple[Any, Any, Any], seed: int) -> dict[str, Estimate]:
+    rows, labels, groups = concept
+    absorbed = absorption(affine, rows, labels, groups, seed)
+    units = affine.encode(as_matrix(rows, name="rows").double())[0]
+    bits = code_length(units, labels, groups, seed).bits
+    return {"absorbed": absorbed.full, "absorbed_share": absorbed.fraction, "bits": bits}
+
+
+def _best(ranked: _Ranked, dimension: int) -> tuple[int, ...]:
     """The blocks of largest slope that fit into the dimension; one at least."""
-    order = np.argsort(-screened, kind="stable").tolist()
-    chosen, left = [order[0]], dimension - featurizer.blocks[order[0]]
-    for block in order[1:]:
-        if featurizer.blocks[block] <= left and screened[block] > 0:
+    sizes, chosen = ranked.affine.blocks, [ranked.order[0]]
+    left = dimension - ranked.first
+    for block in ranked.order[1:]:
+        if sizes[block] <= left and ranked.slopes[block] > 0:
             chosen.append(block)
-            left -= featurizer.blocks[block]
+            left -= sizes[block]
     return tuple(chosen)
-
-
-def _ica(data: torch.Tensor, *, site: str, model: str | None, seed: int) -> AffineFeaturizer:
-    """Independent components by scikit-learn, as an affine map and back."""
-    import warnings
-
-    from sklearn.decomposition import FastICA
-
-    fitted: Any = FastICA(whiten="unit-variance", max_iter=400, tol=1e-3, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # components that have not settled yet are a comparator all the same
-        fitted.fit(data.double().numpy())
-    return AffineFeaturizer(
-        read=torch.from_numpy(fitted.components_.T.copy()),
-        write=torch.from_numpy(fitted.mixing_.T.copy()),
-        origin=torch.from_numpy(fitted.mean_.copy()),
-        site=site,
-        gauge="scale",
-        provenance=Provenance(method="ica", model=model, rows=len(data), seed=seed),
-    )
 
 
 def with_site(featurizer: Featurizer, site: str) -> Featurizer:
@@ -325,7 +300,7 @@ def with_site(featurizer: Featurizer, site: str) -> Featurizer:
         featurizer: A decomposition.
         site: The site to compare at.
     """
-    if featurizer.site is None and isinstance(featurizer, AffineFeaturizer):
+    if featurizer.site is None and isinstance(featurizer, AffineFeaturizer | NeuronFeaturizer):
         return replace(featurizer, site=site)
     if str(featurizer.site) != site:
         raise InputError(f"the decomposition is of {featurizer.site}, the comparison at {site}: fit it there")

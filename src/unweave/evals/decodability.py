@@ -24,6 +24,12 @@ from unweave.tensors.auc_intervals import auc_tested
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.scores import auc
 
+BELOW_CHANCE = (
+    "the AUC lies below 1/2: held-out rows lean against the fitted ones, as they do after an eraser (or any transform)"
+    " that was fitted on all of them; fit it on the training groups alone (uw.evals.erasure_sufficiency)"
+)
+"""Warning where a read-out does worse than nothing."""
+
 
 def decodability(
     X: Any, y: Any, groups: Any = None, seed: int = 0, *, test: float = 0.3, shuffles: int = 10, bootstrap: int = 2000
@@ -74,6 +80,8 @@ def decodability(
     warnings = list(found.warnings)
     if asked.excluded:
         warnings.append(f"{len(asked.excluded)} of {asked.rows.shape[1]} columns are not finite: left out")
+    if found.high < 0.5:
+        warnings.append(BELOW_CHANCE)
     if groups is None:
         warnings.append("no groups: every row counts as independent")
     return replace(found, control=float(np.mean(chance)) if chance else None, warnings=tuple(warnings))

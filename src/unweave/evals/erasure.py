@@ -21,6 +21,7 @@ from torch import Tensor
 
 from unweave.directions.erasing import leace
 from unweave.evals.averages import mean_estimate, ratio_estimate
+from unweave.evals.decodability import BELOW_CHANCE
 from unweave.features.eraser import Eraser
 from unweave.probing.config import ProbeConfig
 from unweave.probing.dense import fit_dense
@@ -68,7 +69,8 @@ def erasure_sufficiency(
         y: (n,) binary labels.
         groups: (n,) the document of each row.
         seed: Of split, folds and bootstrap.
-        fit: (rows, labels) -> `Eraser`, from the training groups.
+        fit: (rows, labels) -> `Eraser`, from the training groups; one that returns an eraser of other rows is warned of
+            in the AUC.
         test: Share of the groups held out.
 
     Raises:
@@ -102,8 +104,20 @@ def erasure_sufficiency(
     moved = (clean - rows)[~training].square().sum(1).numpy()
     spread = (rows - rows[training].mean(0))[~training].square().sum(1).numpy()
     return Erasure(
-        auc=replace(now, control=was.value),
+        auc=replace(now, control=was.value, warnings=(*now.warnings, *_cautions(now, eraser, int(training.sum())))),
         accuracy=mean_estimate((called == truth).astype(float), codes, seed=seed, null=majority, bounds=(0.0, 1.0)),
         distortion=ratio_estimate(moved, spread, codes, seed=seed),
         rank=eraser.rank,
     )
+
+
+def _cautions(auc: Estimate, eraser: Eraser, training: int) -> list[str]:
+    """What is wrong with an erasure that was not learnt from the training rows."""
+    fitted = eraser.provenance.rows
+    told = []
+    if fitted not in (None, training):
+        told.append(
+            f"the eraser was fitted on {fitted} rows, the training groups have {training}: where it saw rows that are"
+            " scored, their AUC means nothing"
+        )
+    return [*told, BELOW_CHANCE] if auc.high < 0.5 else told

@@ -173,6 +173,27 @@ def layer_study(
     )
 
 
+def labelled_rows(
+    model: Model, records: Sequence[Any], site: str, *, position: int | str = -1
+) -> tuple[Float[Tensor, "n d"], Bool[np.ndarray, " n"], np.ndarray]:
+    """(rows, labels, groups) of contrast pairs, two rows each, or of labelled texts.
+
+    Args:
+        model: With a tokenizer.
+        records: Contrast pairs, or examples with the values 0 and 1.
+        site: Where.
+        position: Which token of each text, or `mean`.
+
+    Raises:
+        InputError: Records of another kind.
+        DataError: Fewer than four records, or one class.
+    """
+    given = _given(model, records, [site], position, "mean_difference")
+    names = np.array(given.groups)
+    rows, labels = given.stacked(site, np.arange(len(names)))
+    return rows, labels, np.concatenate([names, names]) if given.paired else names
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's family-wise p-values.
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from unweave.errors import InputError
 from unweave.evals.behaviours import Behaviour
 from unweave.evals.changes import vector_of
-from unweave.evals.patching import Patching, passes
+from unweave.evals.patching import Change, Patching, passes
 from unweave.evals.schedules import weights
 from unweave.evals.steering import generated_index, inject, real_position
 from unweave.tensors.estimate import Estimate
@@ -88,23 +88,11 @@ def persistence(
     g = generated_index(patched, prompts)
     change = inject(vector_of(direction).double(), dose, weights(f"until:{stop}", g))
     first = torch.as_tensor(list(prompts))
-    items = np.arange(patched.rows) if behaviour.items is None else behaviour.items
     longest = int((torch.bincount(patched.row, minlength=patched.rows) - first).min())
     if longest < stop + 2:
         raise InputError(f"the shortest continuation has {longest} tokens: more than stop + 1 = {stop + 1} are needed")
-    table = np.zeros((int(items.max()) + 1, longest))
-    plain: dict[int, Tensor] = {}
-    for begin, rows, columns, logits in passes(patched, [None, change], behaviour.read):
-        values = (behaviour.score(logits, rows, columns) * behaviour.weights(rows)).double()
-        for number, value in enumerate(values):
-            if begin + number == 0:
-                plain[int(rows[0])] = value
-                continue
-            gain = (value - plain[int(rows[0])]).cpu().numpy()
-            place = real_position(patched, rows, columns) + 1 - first[rows].numpy()
-            seen = place < longest
-            share = np.bincount(rows.numpy())[rows.numpy()]  # a mean over tokens becomes the token's own
-            np.add.at(table, (items[rows.numpy()][seen], place[seen]), (gain * share)[seen])
+    plain, injected = by_token(patched, [None, change], behaviour, first, longest)
+    table = injected - plain
     codes = grouping(groups, len(table)).codes
     life, low, high = _half_lives(table, codes, stop, draws, seed)
     curve = table.mean(0)
@@ -113,8 +101,33 @@ def persistence(
         curve=curve,
         fitted=falling(curve[stop:]),
         half_life=Estimate(value=life, low=low, high=high, n=len(table), n_groups=int(codes.max()) + 1, seed=seed),
-        note="edited keys and values stay in the cache after the stop: memory of the model, not of the text",
+        note="the text is fixed, so this is what edited keys and values in the cache keep; without them it is exactly 0"
+        " after the stop (uw.evals.memory also measures what the text itself keeps)",
     )
+
+
+def by_token(
+    patched: Patching, changes: Sequence[Change | None], behaviour: Behaviour, first: Tensor, longest: int
+) -> Float[np.ndarray, "changes items tokens"]:
+    """The behaviour on each token of the continuation after each change, in nats.
+
+    Args:
+        patched: Prompts with their continuations.
+        changes: What is done; None changes nothing.
+        behaviour: A `continuation` measure.
+        first: (rows,) real tokens before each continuation.
+        longest: Tokens of the continuations that are looked at.
+    """
+    items = np.arange(patched.rows) if behaviour.items is None else behaviour.items
+    table = np.zeros((len(changes), int(items.max()) + 1, longest))
+    for begin, rows, columns, logits in passes(patched, changes, behaviour.read):
+        values = (behaviour.score(logits, rows, columns) * behaviour.weights(rows)).double().cpu().numpy()
+        place = real_position(patched, rows, columns) + 1 - first[rows].numpy()
+        seen = place < longest
+        share = np.bincount(rows.numpy())[rows.numpy()]  # a mean over tokens becomes the token's own
+        for number, value in enumerate(values):
+            np.add.at(table[begin + number], (items[rows.numpy()][seen], place[seen]), (value * share)[seen])
+    return table
 
 
 def falling(values: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:

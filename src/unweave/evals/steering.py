@@ -33,6 +33,7 @@ from unweave.tensors.splits import grouping
 DOSES = (-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0)
 TAU = 0.1
 """Nats a token of KL on neutral text up to which a dose is usable."""
+UNMEASURED = "no neutral text: what else the dose does was not measured"
 
 
 def steering(
@@ -89,11 +90,15 @@ def steering(
     sizes = weights(schedule, generated_index(patched, prompts))
     unit_vector, one_dose = vector / vector.norm(), dose_unit(patched, vector, unit)
     curve = scores(patched, [inject(unit_vector, one_dose * dose, sizes) for dose in grid], behaviour)
-    kl, usable = None, max(grid)
+    kl, usable, warnings = None, max(grid), []
     if neutral is not None:
         kl = [one["kl"] for one in side_effects(neutral, unit_vector, [one_dose * dose for dose in grid])]
         within = [dose for dose, cost in zip(grid, kl, strict=True) if dose > 0 and cost <= TAU]
         usable = max(within, default=min(dose for dose in grid if dose > 0))
+        if not within:
+            warnings.append(
+                f"even the smallest dose costs more than {TAU} nat a token on neutral text: no dose is usable"
+            )
     randoms = [basis[:, 0] for basis in random_bases(patched.width, 1, draws=draws, seed=seed)]
     tested = [inject(one, sign * one_dose * usable, sizes) for one in randoms for sign in (1, -1)]
     odd = scores(patched, tested, behaviour).reshape(draws, 2, -1)
@@ -120,7 +125,7 @@ def steering(
             "one_dose": one_dose,
             "schedule": schedule if isinstance(schedule, str) else "a function",
         },
-        warnings=() if neutral is not None else ("no neutral text: what else the dose does was not measured",),
+        warnings=(*warnings,) if neutral is not None else (UNMEASURED,),
     )
 
 

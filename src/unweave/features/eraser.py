@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -74,13 +75,22 @@ class Eraser:
         """Dimensions taken out."""
         return self.read.shape[1]
 
-    def erase(self, h: Any) -> Float[Tensor, "*rows d"]:
-        """The activations without it, of the dtype they have; half precision is computed in float32.
+    def erase(self, h: Any) -> Any:
+        """The activations without it: an array for an array, else a tensor, of the dtype they have (half precision is
+        computed in float32, whole numbers become float64).
+
+        Rows that the eraser was fitted on come out uncorrelated with the concept to the last digit, and so a part of
+        them leans the other way where the rest leans one way: score read-outs on rows of other groups
+        (`uw.evals.erasure_sufficiency` does).
 
         Args:
-            h: A tensor (..., d), or rows as any array.
+            h: A tensor or an array (..., d), or anything that forms one.
         """
-        values = as_tensor(h, name="h") if not isinstance(h, Tensor) else h
+        if isinstance(h, np.ndarray):
+            return self._erased(as_tensor(h, name="h")).numpy()
+        return self._erased(h if isinstance(h, Tensor) else as_tensor(h, name="h"))
+
+    def _erased(self, values: Tensor) -> Float[Tensor, "*rows d"]:
         values = values if values.is_floating_point() else values.double()
         check_width(values, self.width, self.site)
         exact = values.to(computing_dtype(values.dtype))

@@ -18,7 +18,6 @@ import torch
 
 from unweave.errors import InputError, unknown_name
 from unweave.evals.behaviours import logit_difference
-from unweave.evals.card import card
 from unweave.evals.causal import (
     disentangle,
     interchange_accuracy,
@@ -26,11 +25,10 @@ from unweave.evals.causal import (
     ready_pairs,
 )
 from unweave.evals.curves import faithfulness
-from unweave.evals.dictionaries import random_dictionary
-from unweave.evals.findings import Verdict
 from unweave.evals.patching import patching
 from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
 from unweave.evals.planted.module import VariableWorld, variable_world
+from unweave.evals.planted.negative import COUNTS, NEGATIVE, PAIRS, SHARE, SHARES, binomial_interval, negative_rates
 from unweave.evals.removal import ablate_block, project_everywhere
 from unweave.evals.spread import screen_blocks
 from unweave.evals.steering import steering
@@ -38,10 +36,6 @@ from unweave.features.affine import AffineFeaturizer
 from unweave.features.bases import random_rotation
 from unweave.log import SILENT, Progress
 
-SHARE, PAIRS = 0.8, 60
-"""The stated effect: the block carries .8 of the variable, 60 pairs."""
-SHARES, COUNTS = (0.2, 0.4, 0.6, 0.8), (15, 60)
-"""Of the calibration curve."""
 NULLS = ("decoy", "random")
 STREAM = "blocks.0.resid_pre"
 
@@ -53,6 +47,7 @@ def evaluate_planted(
     *,
     seed: int = 0,
     repeats: int = 120,
+    nulls: int | None = None,
     tests: Sequence[str] | None = None,
     calibration: int = 12,
     progress: Progress = SILENT,
@@ -61,25 +56,29 @@ def evaluate_planted(
 
     Args:
         seed: Of everything.
-        repeats: True and false claims of each test.
+        repeats: True and false claims of each test, and cards of each negative world.
+        nulls: False claims of each test where their number is another.
         tests: Which; None is all of `PLANTED`.
         calibration: Claims at each effect size and number of pairs; 0 leaves the curve out.
         progress: Who is told how far it is.
 
     Returns:
         `tests`: a test each with `false_positive_rate`, `power`, `n` and `calibration`; `negative_worlds`: how often a
-            whole card supports what is not there.
+            whole card supports what is not there, with a curve of its own.
 
     Raises:
-        InputError: Fewer than one repetition.
+        InputError: Fewer than one repetition, or a negative seed or calibration.
         UnknownName: Another test.
 
     Example:
         >>> evaluate_planted(repeats=1, tests=["mean ablation"], calibration=0)["tests"]["mean ablation"]["power"]
         1.0
     """
-    if repeats < 1:
-        raise InputError(f"repeats is {repeats}: at least 1")
+    for what, count in (("repeats", repeats), ("nulls", nulls)):
+        if count is not None and count < 1:
+            raise InputError(f"{what} is {count}: at least 1")
+    if seed < 0 or calibration < 0:
+        raise InputError(f"seed is {seed} and calibration {calibration}: 0 or more each")
     chosen = list(PLANTED) if tests is None else list(tests)
     for name in chosen:
         if name not in PLANTED:
@@ -87,12 +86,11 @@ def evaluate_planted(
     start, found = time.process_time(), {}
     with progress.task("planted claims", len(chosen) + len(NEGATIVE), "test") as advance:
         for name in chosen:
-            found[name] = rates(PLANTED[name], seed=seed, repeats=repeats, calibration=calibration)
+            found[name] = rates(PLANTED[name], seed=seed, repeats=repeats, nulls=nulls, calibration=calibration)
             advance(1)
         negative = {}
         for name, run in NEGATIVE.items() if tests is None else ():
-            supported = [run(10_000 * seed + number) for number in range(repeats)]
-            negative[name] = {"supported_rate": float(np.mean(supported)), "n": repeats}
+            negative[name] = negative_rates(run, seed=seed, repeats=repeats, calibration=calibration)
             advance(1)
     return {
         "seed": seed,
@@ -103,18 +101,20 @@ def evaluate_planted(
     }
 
 
-def rates(run: Supported, *, seed: int, repeats: int, calibration: int) -> dict[str, Any]:
+def rates(run: Supported, *, seed: int, repeats: int, calibration: int, nulls: int | None = None) -> dict[str, Any]:
     """The error rates of one test.
 
     Args:
         run: The test.
         seed: Of worlds and claims.
         repeats: True and false claims.
+        nulls: False claims where their number is another.
         calibration: Claims at each point of the curve.
     """
     first = 100_000 * seed
     true = [run(first + number, "true", SHARE, PAIRS) for number in range(repeats)]
-    false = [run(first + number, NULLS[number % 2], SHARE, PAIRS) for number in range(repeats)]
+    count = repeats if nulls is None else nulls
+    false = [run(first + number, NULLS[number % 2], SHARE, PAIRS) for number in range(count)]
     curve = [
         {
             "share": share,
@@ -130,35 +130,16 @@ def rates(run: Supported, *, seed: int, repeats: int, calibration: int) -> dict[
     ]
     return {
         "false_positive_rate": float(np.mean(false)),
-        "false_positive_interval": binomial_interval(int(sum(false)), repeats),
+        "false_positive_interval": binomial_interval(int(sum(false)), count),
         "power": float(np.mean(true)),
         "power_interval": binomial_interval(int(sum(true)), repeats),
         "n": repeats,
+        "nulls": count,
         "false_positive_by_kind": {
-            kind: float(np.mean([hit for hit, number in zip(false, range(repeats), strict=True) if number % 2 == turn]))
-            for turn, kind in enumerate(NULLS)
-            if repeats > turn
+            kind: float(np.mean(false[turn :: len(NULLS)])) for turn, kind in enumerate(NULLS) if count > turn
         },
         "calibration": curve,
     }
-
-
-def binomial_interval(hits: int, count: int) -> list[float]:
-    """The exact 95 % interval of a share (Clopper and Pearson).
-
-    Args:
-        hits: Successes.
-        count: Trials.
-
-    Example:
-        >>> [round(one, 3) for one in binomial_interval(5, 100)]
-        [0.016, 0.113]
-    """
-    from scipy.stats import beta
-
-    low = float(beta.ppf(0.025, hits, count - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(0.975, hits + 1, count - hits)) if hits < count else 1.0
-    return [low, high]
 
 
 def _claim(seed: int, kind: str, share: float) -> tuple[VariableWorld, AffineFeaturizer, int]:
@@ -281,42 +262,3 @@ PLANTED: Mapping[str, Supported] = MappingProxyType(
     }
 )
 """Test -> how a claim of it is made and judged."""
-
-
-def _random_weights(seed: int) -> bool:
-    world = variable_world(seed=seed, random_weights=True)
-    return _carded(world, world.featurizer, world.true, seed, 1)
-
-
-def _decoy(seed: int) -> bool:
-    world = variable_world(seed=seed, share=SHARE)
-    return _carded(world, world.featurizer, world.decoy, seed, 1)
-
-
-def _frozen_dictionary(seed: int) -> bool:
-    """The best unit by slope of a dictionary whose decoder is random; its controls are searched as widely."""
-    world = variable_world(seed=seed, share=SHARE)
-    units = random_dictionary(world.featurizer.width, 32, seed=seed + 1, site="0")
-    others = world.pairs(PAIRS, seed=seed + 5)
-    measure = logit_difference(others.answer, others.base_answer)
-    ranked = screen_blocks(ready_pairs(world.model, units, others), units, measure)
-    return _carded(world, units, int(ranked.argmax()), seed, 32)
-
-
-def _carded(world: VariableWorld, basis: AffineFeaturizer, block: int, seed: int, candidates: int) -> bool:
-    found = card(
-        world.model,
-        basis,
-        block,
-        world.pairs(PAIRS, seed=seed),
-        concept="the variable",
-        candidates=candidates,
-        seed=seed,
-    )
-    return found.verdict is Verdict.SUPPORTED
-
-
-NEGATIVE: Mapping[str, Callable[[int], bool]] = MappingProxyType(
-    {"random weights": _random_weights, "decoy": _decoy, "frozen random dictionary": _frozen_dictionary}
-)
-"""World -> whether a card supports what is not there."""
