@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from unweave.engine.rehearsal import Cost, Rehearsal, bytes_in, rehearse
+from unweave.engine.rehearsal import Amount, Cost, Rehearsal, bytes_in, rehearse
 from unweave.errors import DataError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def sweep_cost(
         table = sweep_many(store, chosen, sites=sites[:at], **asked)
         return [table] if options is None else [table, evidence(store, chosen, table=table, options=options)]
 
-    def work(count: int, at: int) -> tuple[float, float]:
+    def work(count: int, at: int) -> tuple[int, int]:
         rows = sum(used[one.name] for one in middle[:count])
         return rows * sum(width[site] for site in sites[:at]), rows
 
@@ -99,7 +99,7 @@ def partition_cost(column: Any, options: Mapping[str, Any], *, preset: str | Non
             found["start"] = made.start
             return [made, made.featurizer, bytes_in(Path(folder))]
 
-    def work(steps: int) -> tuple[float]:
+    def work(steps: int) -> tuple[int]:
         return (steps + (2 * min(PILOT_STEPS, steps) if config.init == "auto" else 0),)
 
     few = [steps for steps in (20, 60) if steps < planned_steps(config, "")] or [planned_steps(config, "")]
@@ -217,7 +217,7 @@ def world_lab_cost(config: Any, told: Mapping[str, Any]) -> Cost:
     return rehearse(parts).cost((config.steps * bases,), rows=config.rows, grows=grows)
 
 
-def _where_it_can(parts: Sequence[Rehearsal], full: Sequence[float], *, rows: int) -> Cost:
+def _where_it_can(parts: Sequence[Rehearsal], full: Sequence[Amount], *, rows: int) -> Cost:
     """The rehearsals; the larger alone where the data of the smaller one do not allow it: a class or a group is missing
     in a few records.
     """

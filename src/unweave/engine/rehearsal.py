@@ -71,7 +71,7 @@ class Rehearsal:
 class Rehearsed:
     """What the rehearsals took."""
 
-    work: tuple[tuple[float, ...], ...]
+    work: tuple[tuple[Amount, ...], ...]
     seconds: tuple[float, ...]
     held: tuple[int, ...]
     """Bytes beyond what the process had."""

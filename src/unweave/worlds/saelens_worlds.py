@@ -98,7 +98,7 @@ def load_saelens_world(path: str | Path, *, n: int = 10_000, seed: int = 0) -> W
 
 
 def save_saelens_world(world: World, path: str | Path) -> Path:
-    """The features of a world with their firing statistics, as a directory that SAELens' `SyntheticModel.load` takes.
+    """The features of a world with their firing statistics, as a directory that SAELens' `SyntheticModel.load_from_disk` takes.
 
     Kept are the feature vectors, how often each feature is on and how large it then is; which features go together is
     not: its rows there are independent.
