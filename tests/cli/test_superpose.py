@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 
 import unweave as uw
-from unweave.cli import plans
-from unweave.engine.rehearsal import Cost
 
 THEMES = (
     ("January", "snow", "ice"),
@@ -55,12 +53,7 @@ def test_a_person_gets_a_table(unweave, text, tmp_path):
     assert again.code == 0
 
 
-@pytest.mark.parametrize("is_rehearsed", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_dry_run_writes_nothing(unweave, text, tmp_path, monkeypatch, is_rehearsed):
-    if not is_rehearsed:  # three small labs with their reports take seconds
-        cost = Cost(rows=100, disk_bytes=20_000, peak_bytes=1, seconds=1.0)
-        for name in ("text_lab_cost", "world_lab_cost"):
-            monkeypatch.setattr(plans, name, lambda *_given: cost)
+def test_a_dry_run_writes_nothing(unweave, plans, text, tmp_path):
     done = unweave("superpose", "text", text, *QUICK, "--out", tmp_path / "none", "--dry-run", "--json")
     assert done.document["windows"] == 299
     assert done.document["seconds"] > 0
