@@ -170,9 +170,9 @@ def with_saelens(_model: Any, _ids: Any, store: Any) -> list[str]:
 
     made = world("independent", d=6, n=4000, density=0.3)
     folder = save_saelens_world(made, f"{tempfile.mkdtemp()}/world")
-    rates = (SyntheticModel.load(folder).sample_with_features(20_000)[1] > 0).float().mean(0)
+    rates = (SyntheticModel.load_from_disk(folder).sample_with_features(20_000)[1] > 0).float().mean(0)
     same(rates, torch.as_tensor(made.x.mean(0)).float(), to=0.03)
-    SyntheticModel.load(folder).save(f"{folder}-again")
+    SyntheticModel.load_from_disk(folder).save(f"{folder}-again")
     same(torch.as_tensor(load_saelens_world(f"{folder}-again", n=10).features), torch.as_tensor(made.features), to=1e-5)
     return [*checked, "synthetic model there and back"]
 

@@ -31,7 +31,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cases = CASES(prepared(Path(folder)))
         for name in sys.argv[1:] or cases:
-            print(json.dumps({"case": name, **measured(cases[name], Path(folder) / "out")}), flush=True)
+            print(json.dumps({"case": name, **measured(cases[name], Path(folder) / "out" / name.replace(" ", "-"))}), flush=True)
 
 
 def CASES(folder: Path) -> dict[str, list[str]]:  # noqa: N802 - a table that needs a folder
@@ -137,7 +137,7 @@ def prepared(folder: Path) -> Path:
 
 def measured(command: Sequence[str], out: Path) -> dict[str, object]:
     """Plan, command, and their ratios."""
-    plan, planning = child([*command, "--dry-run", "--json"])
+    plan, planning = child([*command, "--dry-run", "--json", "--out", str(out)])
     told, taken = child([*command, "--json", "-q", "--out", str(out)])
     written = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     if "plans" in plan:  # a study: a plan a model

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import pytest
 
 from study_inputs import write_inputs
+from unweave.cli import plans as costs
 from unweave.cli.main import run
+from unweave.engine.rehearsal import Cost
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +42,21 @@ class Done:
     def message(self):
         """The last line on standard error."""
         return self.err.rstrip("\n").split("\n")[-1]
+
+
+@pytest.fixture
+def told_plans(monkeypatch):
+    """Plans that cost nothing to make."""
+    cost = Cost(rows=100, disk_bytes=20_000, peak_bytes=1, seconds=1.0)
+    for name in ("sweep", "partition", "basis", "contest", "text_lab", "world_lab"):
+        monkeypatch.setattr(costs, f"{name}_cost", lambda *_given, **_options: cost)
+
+
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["told", "rehearsed"])
+def plans(request):
+    """What a command would cost: told at once, and in the slow tests rehearsed as for users."""
+    if not request.param:
+        request.getfixturevalue("told_plans")
 
 
 @pytest.fixture

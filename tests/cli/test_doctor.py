@@ -30,7 +30,7 @@ def test_the_installation_as_json(unweave):
     assert found["versions"]["torch"] == torch.__version__
     assert found["devices"][0] == "cpu"
     assert found["threads"]["torch"] == torch.get_num_threads()
-    assert set(found["extras"]) == {"serve", "ray", "data", "ann"}
+    assert set(found["extras"]) == {"data", "ann"}
     assert all(isinstance(cache["bytes"], int) for cache in found["caches"].values())
     assert "model" not in found
 
@@ -113,10 +113,10 @@ def test_problems_of_packages_beside_us(monkeypatch):
     found = " | ".join(environment.problems())
     assert "sae-lens 6.54.12 needs transformer-lens below 4, 4.3.0 is installed" in found
     assert "nnterp 1.3.0 does not import with nnsight 0.8.1" in found
-    monkeypatch.setattr(environment, "version_of", {"starlette": "1.0"}.get)
+    monkeypatch.setattr(environment, "version_of", {"datasets": "4.0"}.get)
     monkeypatch.setattr(environment.importlib.util, "find_spec", lambda _name: None)
     assert environment.problems() == [
-        "starlette is listed as installed but has no module starlette: pip install --force-reinstall"
+        "datasets is listed as installed but has no module datasets: pip install --force-reinstall"
     ]
 
 

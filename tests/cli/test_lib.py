@@ -51,7 +51,7 @@ def test_a_fit_is_saved_loaded_and_compared(unweave, tmp_path):
     assert "summed over layers" in done.out
 
 
-def test_a_language_model_says_its_plan_first(unweave, tmp_path):
+def test_a_language_model_says_its_plan_first(unweave, plans, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("The for statement iterates over the elements of a sequence, and then it stops.\n" * 30)
     few = ("--context", "8", "--windows", "2", "--basis", "pca")

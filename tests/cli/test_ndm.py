@@ -40,7 +40,7 @@ def test_a_fit_is_printed_saved_and_goes_on_where_it_stopped(unweave, store, tmp
     assert "Blocks, largest first" in shown.out
 
 
-def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(unweave, store, tmp_path):
+def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(unweave, plans, store, tmp_path):
     done = unweave("ndm", "fit", store, "--site", SITES[1], *QUICK, "--out", tmp_path / "none", "--dry-run", "--json")
     assert done.document["width"] == 32
     assert done.document["steps"] == 4

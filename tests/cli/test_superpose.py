@@ -53,7 +53,7 @@ def test_a_person_gets_a_table(unweave, text, tmp_path):
     assert again.code == 0
 
 
-def test_a_dry_run_writes_nothing(unweave, text, tmp_path):
+def test_a_dry_run_writes_nothing(unweave, plans, text, tmp_path):
     done = unweave("superpose", "text", text, *QUICK, "--out", tmp_path / "none", "--dry-run", "--json")
     assert done.document["windows"] == 299
     assert done.document["seconds"] > 0

@@ -42,10 +42,14 @@ def test_the_first_run_is_repeated_unless_it_is_long(monkeypatch):
     monkeypatch.setattr(rehearsal, "LONG", -1.0)
     rehearse(parts)
     assert ran == [1, 1, 4, 1, 4]
+    ran.clear()
+    parts.append(Rehearsal(run=partial(lambda n: ran.append(n) or [], 9), work=(9,)))
+    assert rehearse(parts).work == ((1,), (4,))  # the largest only while all takes little
+    assert ran == [1, 4]
 
 
 def test_what_is_done_once_counts_once():
-    found = Rehearsed(work=((1.0,), (2.0,)), seconds=(3.0, 5.0), held=(10, 20), written=(100, 150), once=7.0)
+    found = Rehearsed(work=((1.0,), (2.0,)), seconds=(3.0, 5.0), held=(10, 20), written=(100, 150), before=0, once=7.0)
     cost = found.cost((10,), rows=4)
     assert (cost.seconds, cost.disk_bytes) == (pytest.approx(7 + 21), 550)
     assert cost.peak_bytes == pytest.approx(100)

@@ -51,7 +51,7 @@ def _brought(part: nn.Module, forward, kept: dict):
     return call
 
 
-@pytest.mark.parametrize("family", ["gpt2", "gemma2", "bert"])
+@pytest.mark.parametrize("family", ["gpt2", "gemma2"])
 def test_an_offloaded_model_is_the_model(family):
     plain, model = tiny.model_of(family), uw.load_model(offload(tiny.module_of(family)))
     assert all(weight.is_meta for weight in model.module.parameters())

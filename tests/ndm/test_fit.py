@@ -150,7 +150,8 @@ def test_killed_and_taken_up_is_uninterrupted(world, tmp_path, monkeypatch, stop
 
 
 def test_behind_a_url_a_fit_goes_on_from_the_last_whole_checkpoint(world, tmp_path) -> None:
-    options = {**QUICK, "steps": 32, "pool": 64, "batch": 16, "mi_keys": 100, "mi_queries": 50, "init": "identity"}
+    options = {**QUICK, "steps": 32, "pool": 64, "batch": 16, "mi_keys": 100, "mi_queries": 50}
+    options |= {"init": "identity", "escape": 0}
     whole, config = uw.ndm.fit(world.rows, **options), settled(None, options)
     job = prepared(open_rows(world.rows, config, None), config, SILENT, 0.0)
     each = 6  # requests of a save: three old files go, three new ones come, the facts last

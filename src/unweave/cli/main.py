@@ -14,6 +14,7 @@ from typing import Any
 
 import typer
 
+from unweave.cli.beginning import begin
 from unweave.cli.collect import collect
 from unweave.cli.compare import compare
 from unweave.cli.directions import directions
@@ -94,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Runs one command and gives its exit code."""
     debug = "--debug" in arguments
+    begin()
     try:
         result = app(args=arguments, prog_name="unweave", standalone_mode=False)
     except CLICK_ERROR as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from unweave.engine.rehearsal import Cost, Rehearsal, bytes_in, rehearse
+from unweave.cli.beginning import beginning
+from unweave.engine.rehearsal import Amount, Cost, Rehearsal, bytes_in, rehearse
 from unweave.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,14 +34,20 @@ FEWEST = 24
 
 
 def tell(what: Mapping[str, Any], line: str, cost: Cost, *, as_json: bool) -> None:
-    """A plan on standard output: what the work is, and what it costs."""
+    """A plan on standard output: what the work is, and what the command costs, its own preparation with it."""
+    began = beginning()
+    if began is not None:
+        preparing = max(0.0, time.perf_counter() - began[0] - cost.rehearsed_seconds)
+        peak = cost.peak_bytes + max(0, cost.begun_bytes - began[1])
+        cost = replace(cost, seconds=cost.seconds + preparing, peak_bytes=peak)
     typer.echo(jsonlib.dumps({**what, **cost.facts()}) if as_json else f"{line}; {cost.line()}")
 
 
-def sizes_for(count: int) -> tuple[int, int]:
-    """A small and a larger part of so many: a twentieth and an eighth, but enough of them to be worked on."""
+def sizes_for(count: int) -> tuple[int, ...]:
+    """Parts of so many: a twentieth, an eighth, a half, all; the first with enough of them to be worked on."""
     small = min(count, max(FEWEST, count // 20))
-    return small, min(count, max(3 * small, count // 8))
+    wanted = (small, max(3 * small, count // 8), count // 2, count)
+    return tuple(sorted({min(count, one) for one in wanted if one >= small}))
 
 
 def sweep_cost(
@@ -69,14 +77,15 @@ def sweep_cost(
         table = sweep_many(store, chosen, sites=sites[:at], **asked)
         return [table] if options is None else [table, evidence(store, chosen, table=table, options=options)]
 
-    def work(count: int, at: int) -> tuple[float, float]:
+    def work(count: int, at: int) -> tuple[int, int]:
         rows = sum(used[one.name] for one in middle[:count])
         return rows * sum(width[site] for site in sites[:at]), rows
 
     many, places = len(middle), len(sites)
-    parts = [(1, 1), *([(1, 2)] if places > 1 else []), *([(2, 1)] if many > 1 else [])]
+    parts = [(1, 1), *([(1, 2)] if places > 1 else []), *([(2, 1)] if many > 1 else []), (many, places)]
+    parts = list(dict.fromkeys(parts))
     every = {int(row) for one in sample.features for row in one.index}
-    return rehearse([Rehearsal(run=partial(run, *part), work=work(*part)) for part in parts]).cost(
+    return rehearse([Rehearsal(run=partial(run, *part), work=work(*part)) for part in parts], least=3).cost(
         work(many, places),
         rows=len(every),
         grows=4 * max(width.values()) * max(0, len(every) - max(used.values())),
@@ -99,7 +108,7 @@ def partition_cost(column: Any, options: Mapping[str, Any], *, preset: str | Non
             found["start"] = made.start
             return [made, made.featurizer, bytes_in(Path(folder))]
 
-    def work(steps: int) -> tuple[float]:
+    def work(steps: int) -> tuple[int]:
         return (steps + (2 * min(PILOT_STEPS, steps) if config.init == "auto" else 0),)
 
     few = [steps for steps in (20, 60) if steps < planned_steps(config, "")] or [planned_steps(config, "")]
@@ -122,7 +131,7 @@ def basis_cost(subject: Subject, options: Mapping[str, Any]) -> Cost:
         )  # fmt: skip
         return [measure_subject(part, **options)]
 
-    shares = (0.125, 0.25) if count >= 16 else (0.5, 1.0)
+    shares = (0.125, 0.25, 0.5, 1.0) if count >= 16 else (0.5, 1.0)
     return rehearse([Rehearsal(run=partial(run, one), work=(one,)) for one in shares]).cost((1.0,), rows=count)
 
 
@@ -135,7 +144,7 @@ def layers_cost(model: Model, records: Sequence[Any], sites: Sequence[str], opti
         made = layer_study(model, chosen, sites, **options)
         return [made, made.bundle]
 
-    parts = [Rehearsal(run=partial(run, count), work=(count,)) for count in dict.fromkeys(sizes_for(len(records)))]
+    parts = [Rehearsal(run=partial(run, count), work=(count,)) for count in sizes_for(len(records))]
     return _where_it_can(parts, (len(records),), rows=len(records))
 
 
@@ -146,7 +155,7 @@ def suite_cost(model: Model, featurizer: Any, suite: str, *, prompts: int, seed:
     def run(count: int) -> list[Any]:
         return [run_suite(model, featurizer, suite, count=count, seed=seed)]
 
-    parts = [Rehearsal(run=partial(run, count), work=(count,)) for count in dict.fromkeys(sizes_for(prompts))]
+    parts = [Rehearsal(run=partial(run, count), work=(count,)) for count in sizes_for(prompts)]
     return rehearse(parts).cost((prompts,), rows=prompts)
 
 
@@ -160,8 +169,10 @@ def planted_cost(*, seed: int, repeats: int, tests: Sequence[str] | None, calibr
 
     few = min(2, repeats)
     parts = [(few, 0), (min(3 * few, repeats), 0), *([(few, 1)] if calibration else [])]
+    least = len(set(parts))
+    parts += [(max(few, repeats // 2), calibration // 2), (repeats, calibration)]
     kinds = [Rehearsal(run=partial(run, *part), work=part) for part in dict.fromkeys(parts)]
-    return rehearse(kinds).cost((repeats, calibration), rows=repeats, grows=0)
+    return rehearse(kinds, least=least).cost((repeats, calibration), rows=repeats, grows=0)
 
 
 def contest_cost(task: Pairs, run: Callable[[Pairs], Any]) -> Cost:
@@ -171,7 +182,7 @@ def contest_cost(task: Pairs, run: Callable[[Pairs], Any]) -> Cost:
     def some(count: int) -> list[Any]:
         return [run(some_pairs(task, [number * len(task) // count for number in range(count)]))]
 
-    parts = [Rehearsal(run=partial(some, count), work=(count,)) for count in dict.fromkeys(sizes_for(len(task)))]
+    parts = [Rehearsal(run=partial(some, count), work=(count,)) for count in sizes_for(len(task))]
     return _where_it_can(parts, (len(task),), rows=len(task))
 
 
@@ -192,7 +203,7 @@ def text_lab_cost(source: Any, config: Any, told: Mapping[str, Any]) -> Cost:
     each = max(1, told["steps"] // told["epochs"])
     parts = [(1, 1), (3, 1), *([(1, 2)] if len(config.decays) > 1 else [])]
     work = {part: (part[0] * each * width * part[1], 1 + part[1]) for part in parts}
-    return rehearse([Rehearsal(run=partial(run, *part), work=work[part]) for part in parts]).cost(
+    return rehearse([Rehearsal(run=partial(run, *part), work=work[part]) for part in parts], least=3).cost(
         (told["steps"] * trained * sum(config.widths), len(config.widths) * (1 + trained)),
         rows=told["windows"],
         grows=12 * config.vocab * (sum(config.widths) * trained - width),
@@ -210,14 +221,14 @@ def world_lab_cost(config: Any, told: Mapping[str, Any]) -> Cost:
             write_world_lab(lab, Path(folder) / "lab", "")
             return [bytes_in(Path(folder))]
 
-    few = [max(1, config.steps // part) for part in (40, 15)]
+    few = [max(1, config.steps // part) for part in (40, 15, 4, 1)]
     bases = len(config.bases)
     parts = [Rehearsal(run=partial(run, steps), work=(steps,)) for steps in dict.fromkeys(few)]
     grows = told["bytes"] * (bases - 1) // bases
     return rehearse(parts).cost((config.steps * bases,), rows=config.rows, grows=grows)
 
 
-def _where_it_can(parts: Sequence[Rehearsal], full: Sequence[float], *, rows: int) -> Cost:
+def _where_it_can(parts: Sequence[Rehearsal], full: Sequence[Amount], *, rows: int) -> Cost:
     """The rehearsals; the larger alone where the data of the smaller one do not allow it: a class or a group is missing
     in a few records.
     """

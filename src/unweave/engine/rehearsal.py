@@ -8,11 +8,9 @@ the highest that a rehearsal took, and what is known to grow with the size besid
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from unweave.artifact import save
+from unweave.engine.memory import forget_peak, highest, resident
 
 Amount = float | int
 """Of a kind of work."""
@@ -39,6 +38,10 @@ class Cost:
     """Memory of the process beyond what it has before the work starts."""
     seconds: float
     """Time of the work."""
+    rehearsed_seconds: float = 0.0
+    """What finding this out took."""
+    begun_bytes: int = 0
+    """Memory that the process had before the work."""
 
     def line(self) -> str:
         """One line for a person, to stand behind what the work is."""
@@ -71,13 +74,17 @@ class Rehearsal:
 class Rehearsed:
     """What the rehearsals took."""
 
-    work: tuple[tuple[float, ...], ...]
+    work: tuple[tuple[Amount, ...], ...]
     seconds: tuple[float, ...]
     held: tuple[int, ...]
     """Bytes beyond what the process had."""
     written: tuple[int, ...]
+    before: int
+    """Bytes that the process had."""
     once: float
     """Seconds of the very first one beyond its repetition: imports and other things that are done once."""
+    repeated: bool = True
+    """Whether the first one ran twice."""
 
     def cost(self, full: Sequence[Amount], *, rows: int, grows: Amount | None = None) -> Cost:
         """The cost of the full work: `seconds = c_0 + sum_i c_i work_i` with `c >= 0`, solved for the rehearsals.
@@ -93,39 +100,45 @@ class Rehearsed:
             disk_bytes=round(at_full(self.work, self.written, full)),
             peak_bytes=max(0, round(peak)),
             seconds=self.once + at_full(self.work, self.seconds, full),
+            rehearsed_seconds=self.once + sum(self.seconds) + (self.seconds[0] if self.repeated else 0.0),
+            begun_bytes=self.before,
         )
 
 
-def rehearse(rehearsals: Sequence[Rehearsal]) -> Rehearsed:
+def rehearse(rehearsals: Sequence[Rehearsal], *, least: int = 2) -> Rehearsed:
     """Does every rehearsal and says what it took.
 
     Args:
-        rehearsals: At least one; the first runs twice, unless it takes so long that what is done once does not matter.
+        rehearsals: At least one, of increasing size; the first runs twice, unless it takes so long that what is done
+            once does not matter.
+        least: How many of them are done whatever they take; the others only while all took less than a few seconds, so
+            that a small work is simply done.
 
     Raises:
         DataError: The data do not allow the smallest rehearsal; the message is that of the work.
 
     Example:
-        >>> from functools import partial
-        >>> def run(count):
-        ...     end = time.perf_counter() + 0.002 * count
-        ...     while time.perf_counter() < end:
-        ...         pass
-        ...     return [1000 * count]
-        >>> found = rehearse([Rehearsal(run=partial(run, n), work=(n,)) for n in (2, 10)]).cost((100,), rows=100)
-        >>> 0.15 < found.seconds < 0.25, found.disk_bytes
-        (True, 100000)
+        >>> found = rehearse([Rehearsal(run=lambda: [2000], work=(2,)), Rehearsal(run=lambda: [5000], work=(5,))])
+        >>> found.cost((100,), rows=100).disk_bytes
+        100000
     """
     before = resident()
     first = _timed(rehearsals[0])
     repeated = first if first.seconds > LONG else _timed(rehearsals[0])
-    taken = [repeated, *(_timed(one) for one in rehearsals[1:])]
+    taken, spent = [repeated], first.seconds + repeated.seconds
+    for one in rehearsals[1:]:
+        if len(taken) > least - 1 and spent > LONG:
+            break
+        taken.append(_timed(one))
+        spent += taken[-1].seconds
     return Rehearsed(
-        work=tuple(tuple(one.work) for one in rehearsals),
+        work=tuple(tuple(one.work) for one in rehearsals[: len(taken)]),
         seconds=tuple(one.seconds for one in taken),
         held=(max(first.highest, repeated.highest) - before, *(one.highest - before for one in taken[1:])),
         written=tuple(one.written for one in taken),
+        before=before,
         once=max(0.0, first.seconds - repeated.seconds),
+        repeated=first is not repeated,
     )
 
 
@@ -154,7 +167,7 @@ class _Taken:
 
 
 def _timed(one: Rehearsal) -> _Taken:
-    _forget_peak()
+    forget_peak()
     start = time.perf_counter()
     made = one.run()
     seconds = time.perf_counter() - start
@@ -173,38 +186,3 @@ def _bytes_of(made: Sequence[Any]) -> int:
 def bytes_in(folder: Path) -> int:
     """Bytes of all files in a directory and below it."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def resident() -> int:
-    """Bytes of memory that the process holds."""
-    return _status().get("VmRSS", _maximum())
-
-
-def highest() -> int:
-    """The most bytes of memory that the process held since the last rehearsal began; elsewhere than on Linux, ever."""
-    return _status().get("VmHWM", _maximum())
-
-
-def _status() -> Mapping[str, int]:
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return {}
-    return {
-        name: 1024 * int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if "kB" in rest
-    }
-
-
-def _forget_peak() -> None:
-    """Lets the high-water mark start from here, where the system can."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def _maximum() -> int:
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most

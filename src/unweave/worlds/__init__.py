@@ -10,3 +10,5 @@ from unweave.worlds.exclusive import toy_rows as toy_rows
 from unweave.worlds.exclusive import train_toys as train_toys
 from unweave.worlds.planted import Planted as Planted
 from unweave.worlds.planted import planted as planted
+from unweave.worlds.saelens_worlds import load_saelens_world as load_saelens_world
+from unweave.worlds.saelens_worlds import save_saelens_world as save_saelens_world

@@ -17,13 +17,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import norm
 
 from unweave.errors import DataError, InputError
 from unweave.features.foreign.tensor_files import checked_shapes, read_config, read_tensors
@@ -98,7 +98,7 @@ def load_saelens_world(path: str | Path, *, n: int = 10_000, seed: int = 0) -> W
 
 
 def save_saelens_world(world: World, path: str | Path) -> Path:
-    """The features of a world with their firing statistics, as a directory that SAELens' `SyntheticModel.load` takes.
+    """The features of a world with their firing statistics, as files for `SyntheticModel.load_from_disk` of SAELens.
 
     Kept are the feature vectors, how often each feature is on and how large it then is; which features go together is
     not: its rows there are independent.
@@ -160,17 +160,21 @@ def _on(parts: dict[str, np.ndarray], rate: np.ndarray, n: int, rng: np.random.G
     factor, own = parts["correlation_factor"], parts["correlation_diag"]
     if float(own.min()) < 0:
         raise InputError("correlation_diag has an entry below 0: variances are needed")
+    from scipy.special import ndtri
+
     shared = rng.standard_normal((n, factor.shape[1])) @ factor.T
     drawn = shared + np.sqrt(own) * rng.standard_normal((n, len(rate)))
-    return drawn > norm.isf(rate)
+    return drawn > -ndtri(rate)
 
 
 def _moments(size: float, spread: float) -> tuple[float, float]:
     """Mean and mean square of max(0, m + s e), e standard normal."""
     if spread == 0:
         return max(0.0, size), max(0.0, size) ** 2
+    from scipy.special import ndtr
+
     height = size / spread
-    share, density = float(norm.cdf(height)), float(norm.pdf(height))
+    share, density = float(ndtr(height)), math.exp(-(height**2) / 2) / math.sqrt(2 * math.pi)
     return size * share + spread * density, (size**2 + spread**2) * share + size * spread * density
 
 
