@@ -40,13 +40,14 @@ def modadd(
         float | None, typer.Option("--abs-threshold", help="Cut eigenvalues here, as the reference does (1e-15).")
     ] = None,
     out: Out = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of random bases and sources.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of random bases and sources.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Placeholder, replaced by HELP."""
     from unweave.artifact import save
+    from unweave.artifact_files import check_replaceable
     from unweave.cli.lib_tables import peak_mb, show_run
     from unweave.cli.numbers import without_nan
     from unweave.cli.progress import listener
@@ -56,6 +57,8 @@ def modadd(
     from unweave.models.loading import load_model
 
     start = time.perf_counter()
+    if out is not None:
+        check_replaceable(out)
     source = load_model("zoo:modadd") if checkpoint is None else read_state(checkpoint)
     found = measure_subject(
         modadd_subject(source, "zoo:modadd" if checkpoint is None else checkpoint.stem),
