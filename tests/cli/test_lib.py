@@ -37,6 +37,12 @@ def test_modadd_prints_what_outside_checks_rely_on(unweave, checkpoint, basis):
         assert found["node_ablation"][layer]["11"] == found["accuracy"]
 
 
+def test_modadd_says_what_share_of_the_needed_directions_is_about_one_frequency(unweave, checkpoint):
+    done = unweave("lib", "modadd", "--checkpoint", str(checkpoint))
+    assert done.code == 0
+    assert "needed directions with 90 % of their power at one frequency: " in done.out
+
+
 def test_a_fit_is_saved_loaded_and_compared(unweave, tmp_path):
     for basis in ("lib", "pca"):
         done = unweave("lib", "fit", "--model", "zoo:digits", "--basis", basis, "--out", str(tmp_path / basis))

@@ -49,7 +49,9 @@ def test_data_that_carry_nothing_are_named():
 
 
 def test_a_cut_above_everything_is_told_from_data_that_do_not_vary():
-    with pytest.raises(DataError, match=r"no variance at layers.2 is above the cut 1e\+09, the largest is .*: cut lower"):
+    with pytest.raises(
+        DataError, match=r"no variance at layers.2 is above the cut 1e\+09, the largest is .*: cut lower"
+    ):
         fit(perceptron(), X, abs_threshold=1e9)
 
 

@@ -109,17 +109,21 @@ class Attention:
         count, outputs = source.write.shape[0], after.shape[2]
         total = torch.zeros(outputs, count, dtype=torch.float64)
         queries = 1 if self.last else x.shape[1]
-        steps = max(1, ELEMENTS // (queries * count * max(outputs, len(self.w_o) * (x.shape[1] + 1))))
+        each = queries * max(outputs, len(self.w_o) * (x.shape[1] + 1))
+        steps = max(1, ELEMENTS // (each * count))
         for part in x.split(steps):
             parts = self._parts(part)
             z = ((part - source.origin.to(x)) @ source.read.to(x)).to(dtype)
             scaled = z if parts.behind is None else z * parts.behind.inverse[..., None].to(z)
-            moved = self._shifted(parts, scaled, source.write, after)
-            weighted = (parts.pattern.to(z) @ scaled[:, None]).permute(3, 0, 2, 1)
-            moved += torch.matmul(weighted.flatten(1, 2), copied).unflatten(1, moved.shape[:2]).permute(1, 2, 0, 3)
-            if around is not None:
-                moved += (z[:, -1:] if self.last else z)[..., None] * around
-            total += moved.square_().sum((0, 1), dtype=torch.float64).T
+            for some in torch.arange(count).split(max(1, ELEMENTS // (each * steps))):
+                here = scaled[..., some]
+                moved = self._shifted(parts, here, source.write[some], after)
+                weighted = (parts.pattern.to(z) @ here[:, None]).permute(3, 0, 2, 1)
+                through = torch.matmul(weighted.flatten(1, 2), copied[some]).unflatten(1, moved.shape[:2])
+                moved += through.permute(1, 2, 0, 3)
+                if around is not None:
+                    moved += z[:, -queries:, some, None] * around[some]
+                total[:, some] += moved.square_().sum((0, 1), dtype=torch.float64).T
         return total
 
     def along_constant(self, x: Tensor, origin: Tensor, *, separate: bool) -> Tensor:
