@@ -187,14 +187,16 @@ class Attention:
             as_query = as_query - along[:, None, -queries:, None] * by_query
         shifts = z[:, None, None] * as_key + own[:, None, :, None] * as_query
         shifts = shifts * (self.scale * parts.pattern.to(z))[..., None]
-        coefficients = [shifts, -shifts.sum(3, keepdim=True)]
-        keys = (parts.value @ after).to(z)[:, None].expand(-1, queries, -1, -1, -1)
-        values = [keys, (parts.mixed @ after).to(z).permute(0, 2, 1, 3)[:, :, :, None]]
+        values, mixed = ((one @ after).to(z) for one in (parts.value, parts.mixed))
+        if queries == 1:  # the mixed values are one more key
+            coefficients = torch.cat([shifts, -shifts.sum(3, keepdim=True)], 3)
+            moved = _through(coefficients, torch.cat([values, mixed], 2))
+        else:
+            moved = _through(shifts, values) - shifts.sum(3).permute(0, 2, 3, 1) @ mixed.permute(0, 2, 1, 3)
         if parts.behind is not None and along is not None:
-            coefficients.append(-parts.pattern.to(z)[..., None] * (z * along)[:, None, None])
-            values.append((parts.behind.value @ after).to(z)[:, None].expand(-1, queries, -1, -1, -1))
-        together = torch.cat(coefficients, 3).permute(0, 2, 4, 1, 3).flatten(3)
-        return together @ torch.cat(values, 3).flatten(2, 3)
+            copied = parts.pattern.to(z)[..., None] * (z * along)[:, None, None]
+            moved -= _through(copied, (parts.behind.value @ after).to(z))
+        return moved
 
     def _parts(self, x: Tensor) -> Parts:
         unit, inverse = (x, None) if self.norm is None else self.norm.unit(x)
@@ -226,6 +228,12 @@ class Attention:
         if self.norm is None or not self.norm.centred:
             return vectors
         return vectors - vectors.mean(-1, keepdim=True)
+
+
+def _through(weights: Tensor, values: Tensor) -> Tensor:
+    """(batch, query, coordinate, output) from (batch, head, query, key, coordinate) and (batch, head, key, output)."""
+    flat = weights.permute(0, 2, 4, 1, 3).flatten(3).flatten(1, 2)
+    return (flat @ values.flatten(1, 2)).unflatten(1, (weights.shape[2], -1))
 
 
 def _heads(x: Tensor, weight: Tensor) -> Tensor:
