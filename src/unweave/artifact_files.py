@@ -37,7 +37,7 @@ def write_artifact(
     """
     if isinstance(place, Remote):
         try:
-            _check_replaceable(place)
+            check_replaceable(place)
             (place / FACTS).unlink(missing_ok=True)
             for name in (TENSORS, TIMINGS):
                 (place / name).unlink(missing_ok=True)
@@ -46,7 +46,7 @@ def write_artifact(
             raise StoreError(f"{place} cannot be written: {error.strerror or error}; choose another place") from error
         return
     target = place.resolve()  # behind a link, what it points at is replaced and the link stays
-    _check_replaceable(target)
+    check_replaceable(target)
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         fresh.mkdir(parents=True)
@@ -110,7 +110,7 @@ def sha256_of(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _check_replaceable(target: Place) -> None:
+def check_replaceable(target: Place) -> None:
     """Raises if something stands at `target` that is not an artifact and nothing else."""
     if not target.exists():
         return

@@ -37,6 +37,12 @@ def test_modadd_prints_what_outside_checks_rely_on(unweave, checkpoint, basis):
         assert found["node_ablation"][layer]["11"] == found["accuracy"]
 
 
+def test_modadd_says_what_share_of_the_needed_directions_is_about_one_frequency(unweave, checkpoint):
+    done = unweave("lib", "modadd", "--checkpoint", str(checkpoint))
+    assert done.code == 0
+    assert "needed directions with 90 % of their power at one frequency: " in done.out
+
+
 def test_a_fit_is_saved_loaded_and_compared(unweave, tmp_path):
     for basis in ("lib", "pca"):
         done = unweave("lib", "fit", "--model", "zoo:digits", "--basis", basis, "--out", str(tmp_path / basis))
@@ -69,12 +75,24 @@ def test_a_language_model_says_its_plan_first(unweave, plans, tmp_path):
         (("lib", "modadd", "--basis", "lip"), "unknown basis 'lip'; nearest: 'lib'"),
         (("lib", "fit", "--model", "zoo:docs"), "zoo:docs needs text"),
         (("lib", "compare", "nothing"), "no artifact at nothing"),
+        (("lib", "fit", "--model", "zoo:digits", "--seed", "-1"), "Invalid value for '--seed'"),
+        (("lib", "fit", "--model", "zoo:digits", "--sources", "-1"), "Invalid value for '--sources'"),
+        (("lib", "fit", "--model", "zoo:docs", "--text", ".", "--context", "0"), "Invalid value for '--context'"),
     ],
 )
 def test_what_is_wrong_is_said(unweave, arguments, message):
     done = unweave(*arguments, "-q") if arguments[1] != "compare" else unweave(*arguments)
     assert done.code == 2
     assert message in done.message
+
+
+def test_a_place_that_is_taken_is_told_before_anything_is_computed(unweave, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    for command in (("fit", "--model", "zoo:digits"), ("modadd",)):
+        done = unweave("lib", *command, "--out", str(tmp_path))
+        assert done.code == 2
+        assert done.message == f"unweave: {tmp_path} exists and is not an artifact: choose another path"
+        assert done.err.count("\n") == 1
 
 
 def test_a_file_that_is_no_checkpoint_is_named(unweave, tmp_path):

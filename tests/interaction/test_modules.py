@@ -12,10 +12,20 @@ from unweave.errors import InputError
 from unweave.features.bases import neurons
 from unweave.features.bundle import Bundle
 from unweave.features.graph import EdgeBlock, FeatureGraph
-from unweave.interaction.builders import mlp
+from unweave.interaction.builders import mlp, sections_of
 from unweave.interaction.export import graph_json, write_graphml, write_json
 from unweave.interaction.fit import fit
-from unweave.interaction.labels import coordinates, fourier_terms, label, labelled, purity, spelt, top_inputs
+from unweave.interaction.forms import Linear
+from unweave.interaction.labels import (
+    coordinates,
+    fourier_terms,
+    label,
+    labelled,
+    pure_shares,
+    purity,
+    spelt,
+    top_inputs,
+)
 from unweave.interaction.modules import _edges, _rewired, modules
 from unweave.interaction.sparsity import sparsity
 
@@ -155,3 +165,18 @@ def test_exports_hold_the_same_graph(tmp_path):
     assert len(read["edges"]) == again.number_of_edges()
     node = read["nodes"][0]
     assert again.nodes[f"{node['layer']}:{node['unit']}"]["module"] == node["module"]
+
+
+def test_the_share_of_pure_nodes_is_the_planted_one():
+    """Two nodes of one frequency, one of two; the last is behind those that are kept."""
+
+    def waves(tokens):
+        turns = 2 * torch.pi * tokens[:, None, :2].double() / 7
+        one, two = turns.cos().sum(-1), (2 * turns).cos().sum(-1)
+        return torch.stack([3 * one, 2 * two, one + two, one], -1)
+
+    eye = Linear(weight=torch.eye(4).double(), bias=torch.zeros(4).double())
+    sections = sections_of([eye], ["waves", "output"], waves)
+    found = fit(sections, torch.randint(0, 7, (40, 3)), basis="neuron")
+    assert pure_shares(found, sections, {"waves": 3, "output": 0}, 7)["waves"] == pytest.approx(2 / 3)
+    assert np.isnan(pure_shares(found, sections, {"waves": 0}, 7)["waves"])

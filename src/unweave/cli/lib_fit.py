@@ -30,16 +30,16 @@ def fit(
     text: Annotated[str | None, typer.Option("--text", help="Text: .txt, .jsonl, .csv or a directory.")] = None,
     basis: Annotated[str, typer.Option("--basis", help="lib, pca, neuron, random, whitened_random, global.")] = "lib",
     sources: Annotated[
-        int | None, typer.Option("--sources", help="Random sources over positions; 0 = all positions exactly.")
+        int | None, typer.Option("--sources", min=0, help="Random sources over positions; 0 = all positions exactly.")
     ] = None,
     block: Annotated[
-        int | None, typer.Option("--block", help="Block of a language model; the last if not given.")
+        int | None, typer.Option("--block", min=0, help="Block of a language model; the last if not given.")
     ] = None,
-    context: Annotated[int, typer.Option("--context", help="Tokens of a window.")] = 64,
-    windows: Annotated[int, typer.Option("--windows", help="Windows to fit on, and as many to score.")] = 32,
+    context: Annotated[int, typer.Option("--context", min=1, help="Tokens of a window.")] = 64,
+    windows: Annotated[int, typer.Option("--windows", min=1, help="Windows to fit on, and as many to score.")] = 32,
     edges: Annotated[bool, typer.Option("--edges", help="Ablate edges of a language model too.")] = False,
     out: Out = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
     dry_run: DryRun = False,
@@ -48,6 +48,7 @@ def fit(
     """Placeholder, replaced by HELP."""
     from unweave.activations.texts import read_texts
     from unweave.artifact import save
+    from unweave.artifact_files import check_replaceable
     from unweave.cli.lib_tables import peak_mb, show_run
     from unweave.cli.numbers import without_nan
     from unweave.cli.plans import basis_cost, tell
@@ -57,6 +58,8 @@ def fit(
     from unweave.models.loading import load_model
 
     start = time.perf_counter()
+    if out is not None:
+        check_replaceable(out)
     texts = None if text is None else (one.text for one in read_texts(text))
     subject = subject_of(load_model(model), texts, block=block, context=context, windows=windows)
     closed = all(one.form is not None for one in subject.sections)

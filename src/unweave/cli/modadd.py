@@ -40,25 +40,30 @@ def modadd(
         float | None, typer.Option("--abs-threshold", help="Cut eigenvalues here, as the reference does (1e-15).")
     ] = None,
     out: Out = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of random bases and sources.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of random bases and sources.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Placeholder, replaced by HELP."""
     from unweave.artifact import save
+    from unweave.artifact_files import check_replaceable
     from unweave.cli.lib_tables import peak_mb, show_run
     from unweave.cli.numbers import without_nan
     from unweave.cli.progress import listener
+    from unweave.interaction.labels import pure_shares
     from unweave.interaction.measuring import measure_subject
     from unweave.interaction.subjects import modadd_subject
     from unweave.models.checkpoints import read_state
     from unweave.models.loading import load_model
 
     start = time.perf_counter()
+    if out is not None:
+        check_replaceable(out)
     source = load_model("zoo:modadd") if checkpoint is None else read_state(checkpoint)
+    subject = modadd_subject(source, "zoo:modadd" if checkpoint is None else checkpoint.stem)
     found = measure_subject(
-        modadd_subject(source, "zoo:modadd" if checkpoint is None else checkpoint.stem),
+        subject,
         basis=basis,
         seed=seed,
         null=0 if json else 100,
@@ -72,6 +77,10 @@ def modadd(
         typer.echo(jsonlib.dumps(without_nan(facts)))
         return
     show_run(found)
+    kept = {one.layer: (one.needed or 1) - 1 for one in found.nodes}
+    shares = pure_shares(found.result, subject.sections, kept, subject.sections[-1].d_out - 1)
+    told = ", ".join(f"{layer} {share:.0%} of {kept[layer]}" for layer, share in shares.items() if kept[layer])
+    typer.echo(f"needed directions with 90 % of their power at one frequency: {told or 'none is needed'}")
     typer.echo(f"{facts['seconds']} s, {facts['peak_mb']} MB")
     if out is not None:
         typer.echo(f"result: {out}")

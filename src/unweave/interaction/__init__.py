@@ -20,6 +20,7 @@ from unweave.interaction.labels import fourier_labels as fourier_labels
 from unweave.interaction.labels import fourier_terms as fourier_terms
 from unweave.interaction.labels import label as label
 from unweave.interaction.labels import labelled as labelled
+from unweave.interaction.labels import pure_shares as pure_shares
 from unweave.interaction.labels import top_inputs as top_inputs
 from unweave.interaction.measuring import BasisRun as BasisRun
 from unweave.interaction.measuring import compare as compare

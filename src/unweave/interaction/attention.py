@@ -109,17 +109,21 @@ class Attention:
         count, outputs = source.write.shape[0], after.shape[2]
         total = torch.zeros(outputs, count, dtype=torch.float64)
         queries = 1 if self.last else x.shape[1]
-        steps = max(1, ELEMENTS // (queries * count * max(outputs, len(self.w_o) * (x.shape[1] + 1))))
+        each = queries * max(outputs, len(self.w_o) * (x.shape[1] + 1))
+        steps = max(1, ELEMENTS // (each * count))
         for part in x.split(steps):
             parts = self._parts(part)
             z = ((part - source.origin.to(x)) @ source.read.to(x)).to(dtype)
             scaled = z if parts.behind is None else z * parts.behind.inverse[..., None].to(z)
-            moved = self._shifted(parts, scaled, source.write, after)
-            weighted = (parts.pattern.to(z) @ scaled[:, None]).permute(3, 0, 2, 1)
-            moved += torch.matmul(weighted.flatten(1, 2), copied).unflatten(1, moved.shape[:2]).permute(1, 2, 0, 3)
-            if around is not None:
-                moved += (z[:, -1:] if self.last else z)[..., None] * around
-            total += moved.square_().sum((0, 1), dtype=torch.float64).T
+            for some in torch.arange(count).split(max(1, ELEMENTS // (each * steps))):
+                here = scaled[..., some]
+                moved = self._shifted(parts, here, source.write[some], after)
+                weighted = (parts.pattern.to(z) @ here[:, None]).permute(3, 0, 2, 1)
+                through = torch.matmul(weighted.flatten(1, 2), copied[some]).unflatten(1, moved.shape[:2])
+                moved += through.permute(1, 2, 0, 3)
+                if around is not None:
+                    moved += z[:, -queries:, some, None] * around[some]
+                total[:, some] += moved.square_().sum((0, 1), dtype=torch.float64).T
         return total
 
     def along_constant(self, x: Tensor, origin: Tensor, *, separate: bool) -> Tensor:
@@ -183,14 +187,16 @@ class Attention:
             as_query = as_query - along[:, None, -queries:, None] * by_query
         shifts = z[:, None, None] * as_key + own[:, None, :, None] * as_query
         shifts = shifts * (self.scale * parts.pattern.to(z))[..., None]
-        coefficients = [shifts, -shifts.sum(3, keepdim=True)]
-        keys = (parts.value @ after).to(z)[:, None].expand(-1, queries, -1, -1, -1)
-        values = [keys, (parts.mixed @ after).to(z).permute(0, 2, 1, 3)[:, :, :, None]]
+        values, mixed = ((one @ after).to(z) for one in (parts.value, parts.mixed))
+        if queries == 1:  # the mixed values are one more key
+            coefficients = torch.cat([shifts, -shifts.sum(3, keepdim=True)], 3)
+            moved = _through(coefficients, torch.cat([values, mixed], 2))
+        else:
+            moved = _through(shifts, values) - shifts.sum(3).permute(0, 2, 3, 1) @ mixed.permute(0, 2, 1, 3)
         if parts.behind is not None and along is not None:
-            coefficients.append(-parts.pattern.to(z)[..., None] * (z * along)[:, None, None])
-            values.append((parts.behind.value @ after).to(z)[:, None].expand(-1, queries, -1, -1, -1))
-        together = torch.cat(coefficients, 3).permute(0, 2, 4, 1, 3).flatten(3)
-        return together @ torch.cat(values, 3).flatten(2, 3)
+            copied = parts.pattern.to(z)[..., None] * (z * along)[:, None, None]
+            moved -= _through(copied, (parts.behind.value @ after).to(z))
+        return moved
 
     def _parts(self, x: Tensor) -> Parts:
         unit, inverse = (x, None) if self.norm is None else self.norm.unit(x)
@@ -222,6 +228,12 @@ class Attention:
         if self.norm is None or not self.norm.centred:
             return vectors
         return vectors - vectors.mean(-1, keepdim=True)
+
+
+def _through(weights: Tensor, values: Tensor) -> Tensor:
+    """(batch, query, coordinate, output) from (batch, head, query, key, coordinate) and (batch, head, key, output)."""
+    flat = weights.permute(0, 2, 4, 1, 3).flatten(3).flatten(1, 2)
+    return (flat @ values.flatten(1, 2)).unflatten(1, (weights.shape[2], -1))
 
 
 def _heads(x: Tensor, weight: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ class ComputeConfig(Config):
     """What sections with closed forms run in; sums over data and eigenproblems are float64 always."""
     matmul: Literal["float32", "float64"] = "float32"
     """Products of edges; their sums are float64 always."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Of random bases and sources."""
 
     @field_validator("edges")

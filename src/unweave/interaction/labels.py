@@ -178,13 +178,52 @@ def fourier_labels(
     Returns:
         Layer -> for each node its terms with their shares.
     """
+    found = _over_all_pairs(result, sections, p)
+    return {layer: [fourier_terms(node.reshape(p, p)) for node in z.T] for layer, z in found.items()}
+
+
+def pure_shares(
+    result: InteractionResult, sections: Sequence[Section], kept: Mapping[str, int], p: int = 113, *, least: float = 0.9
+) -> dict[str, float]:
+    """Of the first nodes of some layers of a modular-addition transformer, the share that is about one frequency.
+
+    Args:
+        result: A fit of these sections.
+        sections: As `modadd` builds them.
+        kept: Layer -> how many of its nodes, most important first, such as those that the model needs.
+        p: The modulus.
+        least: Share of a node's power at one frequency from which on it is about that one.
+
+    Returns:
+        Layer -> share of those nodes; NaN where none is kept.
+
+    Example:
+        >>> from unweave.interaction.builders import modadd
+        >>> from unweave.interaction.fit import fit
+        >>> from unweave.models.modadd import ModularAddition, modadd_pairs
+        >>> small = modadd(ModularAddition(modulus=7, width=6, heads=2, head_width=3, neurons=8))
+        >>> 0 <= pure_shares(fit(small, modadd_pairs(7)[0]), small, {"unembed": 3}, 7)["unembed"] <= 1
+        True
+    """
+    found = _over_all_pairs(result, sections, p)
+    pure = {
+        layer: [purity(fourier_terms(node.reshape(p, p))) >= least for node in found[layer].T[:count]]
+        for layer, count in kept.items()
+    }
+    return {layer: float(np.mean(one)) if one else float("nan") for layer, one in pure.items()}
+
+
+def _over_all_pairs(
+    result: InteractionResult, sections: Sequence[Section], p: int
+) -> dict[str, Float[Tensor, "pairs r"]]:
+    """Layer -> coordinates for every pair (x, y), summed over positions."""
     numbers = torch.arange(p)
     tokens = torch.stack([numbers.repeat_interleave(p), numbers.repeat(p), torch.full((p * p,), p)], 1)
     found: dict[str, list[Tensor]] = {layer: [] for layer in result.layers}
     for rows in Stream(sections, tokens, 2048).walk():
         for layer, one in zip(result.layers, rows, strict=True):
             found[layer].append(result.bases[layer].encode(one)[0].sum(1))
-    return {layer: [fourier_terms(node.reshape(p, p)) for node in torch.cat(z).T] for layer, z in found.items()}
+    return {layer: torch.cat(z) for layer, z in found.items()}
 
 
 def spelt(terms: Sequence[tuple[str, float]]) -> str:

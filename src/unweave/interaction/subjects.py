@@ -107,6 +107,8 @@ def language_subject(
     family = model.family
     if family is None or not model.predicts_next or "final_norm" not in family.others:
         raise InputError(f"{model.name} is no causal language model with a last norm: give a chain of sections to fit")
+    if context < 1 or windows < 1:
+        raise InputError(f"{windows} windows of {context} tokens: at least one window of one token is needed")
     depth = len(blocks_of(model.module, family))
     number = depth - 1 if block is None else block
     if not 0 <= number < depth:
