@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.sparse import csc_matrix
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
@@ -32,10 +34,11 @@ class Batch:
 
     size: int
     columns: Int[Tensor, " z"]
-    begins: Int[Tensor, " b"]
     rows: Int[Tensor, " z"]
     by_column: tuple[Tensor, Tensor] | None
     """Rows of each word, and where each word's begin."""
+    by_word: Any
+    """The windows as a sparse matrix, column by column, (q, v): sums over it read the weights once, in order."""
     dense: Float[Tensor, "q v"] | None
 
 
@@ -74,15 +77,16 @@ def bag_batch(columns: np.ndarray, begins: np.ndarray, words: int) -> Batch:
         dense = torch.zeros(size, words)
         dense[torch.from_numpy(rows), torch.from_numpy(columns)] = 1.0
         return Batch(
-            size=size, columns=torch.from_numpy(columns), begins=torch.from_numpy(begins[:-1]),
-            rows=torch.from_numpy(rows), by_column=None, dense=dense,
+            size=size, columns=torch.from_numpy(columns), rows=torch.from_numpy(rows), by_column=None, by_word=None, dense=dense,
         )  # fmt: skip
     order = np.argsort(columns.astype(np.uint16) if words <= 65_536 else columns, kind="stable")
     first = np.searchsorted(columns[order], np.arange(words))
-    by_column = (torch.from_numpy(rows[order]), torch.from_numpy(first))
+    held = rows[order]
+    ends = np.append(first, len(held)).astype(np.int32)
+    by_word = csc_matrix((np.ones(len(held), dtype=np.float32), held.astype(np.int32), ends), shape=(size, words))
     return Batch(
-        size=size, columns=torch.from_numpy(columns), begins=torch.from_numpy(begins[:-1]),
-        rows=torch.from_numpy(rows), by_column=by_column, dense=None,
+        size=size, columns=torch.from_numpy(columns), rows=torch.from_numpy(rows), by_column=(torch.from_numpy(held), torch.from_numpy(first)), by_word=by_word,
+        dense=None,
     )  # fmt: skip
 
 
@@ -90,15 +94,16 @@ def row_batch(rows: np.ndarray) -> Batch:
     """A batch of any rows."""
     nothing = torch.zeros(0, dtype=torch.int64)
     return Batch(
-        size=len(rows), columns=nothing, begins=nothing, rows=nothing, by_column=None, dense=torch.from_numpy(rows)
-    )
+        size=len(rows), columns=nothing, rows=nothing, by_column=None, by_word=None,
+        dense=torch.from_numpy(rows),
+    )  # fmt: skip
 
 
 def encode(batch: Batch, encoder: Float[Tensor, "v m"]) -> Float[Tensor, "b m"]:
     """`x W'` of every window."""
     if batch.dense is not None:
         return batch.dense.to(encoder.dtype) @ encoder
-    return embedding_bag(batch.columns, encoder, batch.begins, mode="sum")
+    return torch.from_numpy(batch.by_word @ encoder.numpy())
 
 
 def gradients(
