@@ -99,7 +99,7 @@ def test_a_world_gives_phases(unweave, tmp_path):
     ("arguments", "message"),
     [
         (("text", "nowhere.txt"), "no text file at nowhere.txt"),
-        (("text", "{text}", "--width", "a"), "--width is 'a': numbers such as 50,100"),
+        (("text", "{text}", "--width", "a"), "--width is 'a': numbers from 1 up such as 50,100"),
         (("text", "{text}", "--decay", "x"), "--decay is 'x'"),
         (("text", "{text}", "--decay=-1", "-q"), "decays"),
         (("text", "{text}", "--activation", "rleu"), "activation"),
@@ -110,7 +110,10 @@ def test_a_world_gives_phases(unweave, tmp_path):
         (("text", "{text}", "--lexicon", "{empty}", "-q"), "word and label are needed"),
         (("text", "{text}", "--lexicon", "none.csv", "-q"), "none.csv cannot be read"),
         (("synthetic", "--world", "circlar", "-q"), "nearest: 'circular'"),
-        (("synthetic", "--width", "0", "-q"), "widths"),
+        (("synthetic", "--width", "0", "-q"), "--width is '0': numbers from 1 up"),
+        (("synthetic", "--width", "5:2", "-q"), "--width is '5:2'"),
+        (("synthetic", "--decay", "inf", "-q"), "--decay is 'inf'"),
+        (("synthetic", "--noise", "inf", "--json"), "noise"),
         (("synthetic", "--density", "2", "-q"), "density is 2.0"),
     ],
 )  # fmt: skip

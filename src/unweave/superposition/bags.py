@@ -255,8 +255,9 @@ def _chosen(units: Units, config: BagsConfig) -> Bags:
     """A vocabulary for the units, and the units in it."""
     if not len(units.ends):
         raise InputError(
-            f"no unit in {units.bytes_read:,} characters ({units.dropped:,} blank or shorter than {config.min_chars}):"
-            " give text with words"
+            f"no unit in {units.bytes_read:,} characters ({units.dropped:,} blank"
+            + (f" or shorter than {config.min_chars}" if config.min_chars else "")
+            + " lines): give text with words"
         )
     pieces = [[one] if units.are_words else words_in(one) for one in units.types]
     if config.window_words is not None:

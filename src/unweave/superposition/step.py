@@ -77,7 +77,8 @@ def bag_batch(columns: np.ndarray, begins: np.ndarray, words: int) -> Batch:
         dense = torch.zeros(size, words)
         dense[torch.from_numpy(rows), torch.from_numpy(columns)] = 1.0
         return Batch(
-            size=size, columns=torch.from_numpy(columns), rows=torch.from_numpy(rows), by_column=None, by_word=None, dense=dense,
+            size=size, columns=torch.from_numpy(columns), rows=torch.from_numpy(rows), by_column=None, by_word=None,
+            dense=dense,
         )  # fmt: skip
     order = np.argsort(columns.astype(np.uint16) if words <= 65_536 else columns, kind="stable")
     first = np.searchsorted(columns[order], np.arange(words))
@@ -85,8 +86,8 @@ def bag_batch(columns: np.ndarray, begins: np.ndarray, words: int) -> Batch:
     ends = np.append(first, len(held)).astype(np.int32)
     by_word = csc_matrix((np.ones(len(held), dtype=np.float32), held.astype(np.int32), ends), shape=(size, words))
     return Batch(
-        size=size, columns=torch.from_numpy(columns), rows=torch.from_numpy(rows), by_column=(torch.from_numpy(held), torch.from_numpy(first)), by_word=by_word,
-        dense=None,
+        size=size, columns=torch.from_numpy(columns), rows=torch.from_numpy(rows),
+        by_column=(torch.from_numpy(held), torch.from_numpy(first)), by_word=by_word, dense=None,
     )  # fmt: skip
 
 
