@@ -86,7 +86,8 @@ def text(
 
     given = {
         "vocab": vocab, "window": window, "widths": whole_numbers("--width", width, 1),
-        "decays": reals("--decay", decay), "seeds": whole_numbers("--seeds", seeds), "l2": l2, "activation": activation, "epochs": epochs, "lr": lr,
+        "decays": reals("--decay", decay), "seeds": whole_numbers("--seeds", seeds), "l2": l2,
+        "activation": activation, "epochs": epochs, "lr": lr,
         "batch": batch, "documents": documents, "force": _forced(force_words), "profile": profile,
         "min_chars": min_chars, "seed": seed,
     }  # fmt: skip
