@@ -6,6 +6,7 @@ python benchmarks/superposition.py bags       # text a CPU-second, memory agains
 python benchmarks/superposition.py linear     # closed form against AdamW at every width, real text
 python benchmarks/superposition.py table      # the numbers of docs/reproduction.md (needs ../shared/data)
 python benchmarks/superposition.py value      # map and modular addition
+python benchmarks/superposition.py phases     # ring, pairs and identity over width and density
 
 CPU-seconds of this process with the threads that OMP_NUM_THREADS allows; twin and ours alternate.
 """
@@ -13,9 +14,12 @@ CPU-seconds of this process with the threads that OMP_NUM_THREADS allows; twin a
 from __future__ import annotations
 
 import argparse
+import csv
 import gzip
+import io
 import json
 import re
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -25,7 +29,7 @@ import torch
 
 import unweave as uw
 from unweave.superposition.scores import errors_of
-from unweave.superposition.step import bag_batch, gradients
+from unweave.superposition.step import Workspace, bag_batch, gradients
 from unweave.superposition.value_coding import map_experiment, modular_addition
 from unweave.superposition.words import GROUPS
 from unweave.worlds.correlated import world
@@ -85,6 +89,7 @@ def step(words: int = 10_000, width: int = 1_000, size: int = 512, steps: int = 
         encoder, bias = start.T.contiguous().clone(), torch.zeros(words)
         groups = [{"params": [encoder], "weight_decay": 1.0}, {"params": [bias], "weight_decay": 1.0}]
         ours[name] = (encoder, bias, torch.optim.AdamW(groups, lr=5e-4, fused=True))
+    spaces = {name: Workspace() for name in ours}
     spent: dict[str, list[float]] = {"twin": [], "float32": [], "bfloat16": []}
     losses: dict[str, list[float]] = {"twin": [], "float32": [], "bfloat16": []}
     for column, begins in batches:
@@ -100,7 +105,15 @@ def step(words: int = 10_000, width: int = 1_000, size: int = 512, steps: int = 
             at = time.process_time()
             batch = bag_batch(column, begins, words)
             found = gradients(
-                batch, encoder, None, bias, activation="relu", loss="mse", relu_latent=False, half=name == "bfloat16"
+                batch,
+                encoder,
+                None,
+                bias,
+                activation="relu",
+                loss="mse",
+                relu_latent=False,
+                half=name == "bfloat16",
+                space=spaces[name],
             )
             encoder.grad, bias.grad = found.encoder, found.bias
             optimiser.step()
@@ -266,20 +279,39 @@ def table() -> dict:
     }
 
 
+def cities() -> np.ndarray:
+    """Latitudes and longitudes of places in the US with more than 50,000 people."""
+    with tarfile.open(DATA / "space_time" / "world_models_entities.tar.xz") as archive:
+        name = next(one for one in archive.getnames() if one.endswith("us_place.csv"))
+        stream = archive.extractfile(name)
+        rows = list(csv.DictReader(io.TextIOWrapper(stream, "utf-8")))
+    kept = [row for row in rows if row["entity_type"] == "city" and float(row["population"] or 0) > 50_000]
+    return np.array([[float(row["latitude"]), float(row["longitude"])] for row in kept])
+
+
 def value() -> dict:
-    places = map_experiment(760, pairs=460_000, epochs=10)
-    sums = modular_addition(59)
-    return {
-        "map": places.table(),
-        "map_probe_r2": places.probe_r2,
-        "map_cpu": places.seconds,
-        "modular": sums.table(),
-        "modular_cpu": sums.seconds,
-        "modular_power": sums.probe_r2,
+    """Places of the US and of a whole globe, and addition modulo 59."""
+    found = {
+        "cities": map_experiment(cities(), pairs=560_000, epochs=8),
+        "globe, degrees": map_experiment(760, pairs=460_000, epochs=10, coordinates="degrees"),
+        "globe": map_experiment(760, pairs=460_000, epochs=3),
+        "modular": modular_addition(59),
     }
+    return {
+        name: {"table": one.table(), "r2": one.probe_r2, "pairs": one.n, "cpu": one.seconds}
+        for name, one in found.items()
+    }
+
+
+def phases() -> list[dict]:
+    """Regimes of a circular world over width and density, four seeds."""
+    rows = []
+    for sharpness, base in ((10, 0), (5, -2), (3, -3)):
+        rows += lab.phase_diagram((2, 3, 4, 6, 8, 10, 12), sharpness=sharpness, bases=(base,), seeds=(0, 1, 2, 3))
+    return rows
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["step", "grid", "bags", "linear", "table", "value"])
+    parser.add_argument("part", choices=["step", "grid", "bags", "linear", "table", "value", "phases"])
     print(json.dumps(globals()[parser.parse_args().part](), indent=1, default=str))

@@ -43,10 +43,32 @@ def test_a_text_gives_models_scores_and_a_report(unweave, text, tmp_path):
     model = uw.load(tmp_path / "lab" / "models" / "text" / "trained" / "1-decay-0-width-3")
     assert model.reconstruct(bags.dense(0, 4)).shape == (4, len(found["vocab"]))
     assert (tmp_path / "lab" / "words-1.csv").read_text().startswith("word,regime,p,")
+    typed = unweave("superpose", "explain", tmp_path / "lab", "June", "snow, sea and June", "--json")
+    parts = typed.document
+    assert parts["model"] == "4-decay-1-width-3"
+    assert [name for name, _ in parts["parts"]] in (["snow", "sea"], ["sea", "snow"])
+    added = sum(value for _, value in parts["parts"])
+    assert parts["total"] == pytest.approx(parts["bias"] + parts["own"] + added, abs=1e-6)
+    shown = unweave("superpose", "explain", tmp_path / "lab", "June", "snow xyz", "--model", "closed-form-width-3")
+    assert "0-closed-form-width-3" in shown.out
+    assert "not in the vocabulary: xyz" in shown.out
+    for words, message in (
+        (("lab", "June", "x", "--model", "decay-9"), "unknown model 'decay-9'"),
+        (("lab", "Juni", "x"), "unknown word 'Juni'"),
+        (("nothing", "June", "x"), "has no models of a text"),
+    ):
+        wrong = unweave("superpose", "explain", tmp_path / words[0], *words[1:])
+        assert (wrong.code, wrong.out, wrong.err.count("\n")) == (2, "", 1)
+        assert message in wrong.err
 
 
 def test_a_person_gets_a_table(unweave, text, tmp_path):
-    done = unweave("superpose", "text", text, *QUICK, "--out", tmp_path / "lab")
+    (tmp_path / "kinds.csv").write_text("word,label\n" + "".join(f"{m},m\n{w},w\n{v},w\n" for m, w, v in THEMES))
+    dials = ("--lexicon", tmp_path / "kinds.csv", "--width", "2,3")
+    done = unweave("superpose", "text", text, *QUICK, *dials, "--out", tmp_path / "lab")
+    page = (tmp_path / "lab" / "report.html").read_text()
+    for title in ("Clusters against the labels given", "Scores over width and decay", "Structure of months over width"):
+        assert title in page
     assert "closed form" in done.out
     assert "report:" in done.out
     again = unweave("report", tmp_path / "lab")
@@ -80,7 +102,7 @@ def test_a_world_gives_phases(unweave, tmp_path):
     ("arguments", "message"),
     [
         (("text", "nowhere.txt"), "no text file at nowhere.txt"),
-        (("text", "{text}", "--width", "a"), "--width is 'a': numbers such as 50,100"),
+        (("text", "{text}", "--width", "a"), "--width is 'a': numbers from 1 up such as 50,100"),
         (("text", "{text}", "--decay", "x"), "--decay is 'x'"),
         (("text", "{text}", "--decay=-1", "-q"), "decays"),
         (("text", "{text}", "--activation", "rleu"), "activation"),
@@ -88,8 +110,13 @@ def test_a_world_gives_phases(unweave, tmp_path):
         (("text", "{text}", "--profile", "papr", "-q"), "unknown profile 'papr'"),
         (("text", "{text}", "--force-words", "two words", "-q"), "which is not one word"),
         (("text", "{empty}", "-q"), "no unit in"),
+        (("text", "{text}", "--lexicon", "{empty}", "-q"), "word and label are needed"),
+        (("text", "{text}", "--lexicon", "none.csv", "-q"), "none.csv cannot be read"),
         (("synthetic", "--world", "circlar", "-q"), "nearest: 'circular'"),
-        (("synthetic", "--width", "0", "-q"), "widths"),
+        (("synthetic", "--width", "0", "-q"), "--width is '0': numbers from 1 up"),
+        (("synthetic", "--width", "5:2", "-q"), "--width is '5:2'"),
+        (("synthetic", "--decay", "inf", "-q"), "--decay is 'inf'"),
+        (("synthetic", "--noise", "inf", "--json"), "noise"),
         (("synthetic", "--density", "2", "-q"), "density is 2.0"),
     ],
 )  # fmt: skip

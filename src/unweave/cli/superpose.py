@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json as jsonlib
+import math
 import shlex
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,8 +86,9 @@ def text(
     from unweave.superposition.clusters import lexicon as read_lexicon
 
     given = {
-        "vocab": vocab, "window": window, "widths": whole_numbers("--width", width), "decays": reals("--decay", decay),
-        "seeds": whole_numbers("--seeds", seeds), "l2": l2, "activation": activation, "epochs": epochs, "lr": lr,
+        "vocab": vocab, "window": window, "widths": whole_numbers("--width", width, 1),
+        "decays": reals("--decay", decay), "seeds": whole_numbers("--seeds", seeds), "l2": l2,
+        "activation": activation, "epochs": epochs, "lr": lr,
         "batch": batch, "documents": documents, "force": _forced(force_words), "profile": profile,
         "min_chars": min_chars, "seed": seed,
     }  # fmt: skip
@@ -146,7 +149,7 @@ def synthetic(
     from unweave.study.superposition.worlds import WorldLabConfig, plan_world, world_lab
 
     given = {
-        "world": world, "widths": whole_numbers("--width", width), "decays": reals("--decay", decay),
+        "world": world, "widths": whole_numbers("--width", width, 1), "decays": reals("--decay", decay),
         "features": features, "rows": rows, "sharpness": sharpness, "bases": reals("--base", base), "noise": noise,
         "density": density, "correlation": correlation, "groups": groups, "activation": activation, "steps": steps,
         "seeds": whole_numbers("--seeds", seeds), "seed": seed,
@@ -212,21 +215,25 @@ superpose.command("synthetic")(synthetic)
 superpose.command("explain")(explain)
 
 
-def whole_numbers(option: str, given: str) -> tuple[int, ...]:
-    """The numbers of `2,4,6` or `2:12`.
+def whole_numbers(option: str, given: str, least: int = -(2**31)) -> tuple[int, ...]:
+    """The numbers of `2,4,6` or `2:12`, none below the least.
 
     Raises:
         InputError: Something else.
     """
     from unweave.errors import InputError
 
-    try:
+    found: tuple[int, ...] = ()
+    with suppress(ValueError):
         if ":" in given:
             low, high = (int(part) for part in given.split(":"))
-            return tuple(range(low, high + 1))
-        return tuple(int(part) for part in given.split(","))
-    except ValueError:
-        raise InputError(f"{option} is {given!r}: numbers such as 50,100 or a range such as 2:12 are needed") from None
+            found = tuple(range(low, high + 1))
+        else:
+            found = tuple(int(part) for part in given.split(","))
+    if not found or min(found) < least:
+        bound = f" from {least} up" if least > 0 else ""
+        raise InputError(f"{option} is {given!r}: numbers{bound} such as 50,100 or a range such as 2:12 are needed")
+    return found
 
 
 def reals(option: str, given: str) -> tuple[float, ...]:
@@ -237,10 +244,12 @@ def reals(option: str, given: str) -> tuple[float, ...]:
     """
     from unweave.errors import InputError
 
-    try:
-        return tuple(float(part) for part in given.split(","))
-    except ValueError:
-        raise InputError(f"{option} is {given!r}: numbers with commas between them are needed, such as 0,1,4") from None
+    found: tuple[float, ...] = ()
+    with suppress(ValueError):
+        found = tuple(float(part) for part in given.split(","))
+    if not found or not all(map(math.isfinite, found)):
+        raise InputError(f"{option} is {given!r}: numbers with commas between them are needed, such as 0,1,4")
+    return found
 
 
 def _forced(given: str | None) -> tuple[str, ...]:

@@ -255,8 +255,9 @@ def _chosen(units: Units, config: BagsConfig) -> Bags:
     """A vocabulary for the units, and the units in it."""
     if not len(units.ends):
         raise InputError(
-            f"no unit in {units.bytes_read:,} characters ({units.dropped:,} blank or shorter than {config.min_chars}):"
-            " give text with words"
+            f"no unit in {units.bytes_read:,} characters ({units.dropped:,} blank"
+            + (f" or shorter than {config.min_chars}" if config.min_chars else "")
+            + " lines): give text with words"
         )
     pieces = [[one] if units.are_words else words_in(one) for one in units.types]
     if config.window_words is not None:
@@ -314,8 +315,12 @@ def _segments(document: np.ndarray, config: BagsConfig) -> tuple[np.ndarray, np.
             np.full(len(own), -1),
             [f"{len(document)} units are too few to split: fits and scores are of all windows"],
         )
-    note = f"{len(own)} documents are too few to hold some out: each is cut into stretches that share no unit"
+    note = f"{_documents(len(own))} are too few to hold some out: each is cut into stretches that share no unit"
     return np.concatenate([begins, [len(document)]]), documents, parts, [note]
+
+
+def _documents(count: int) -> str:
+    return f"{count:,} document{'s' * (count != 1)}"
 
 
 def _hash(number: int, seed: int) -> str:
@@ -340,5 +345,6 @@ def _weak(found: Bags) -> list[str]:
     if found.n_windows >= WEAK_WINDOWS and documents >= WEAK_DOCUMENTS:
         return []
     return [
-        f"{found.n_windows:,} windows, {documents:,} documents: weak intervals below {WEAK_WINDOWS}, {WEAK_DOCUMENTS}"
+        f"{found.n_windows:,} windows of {_documents(documents)}: intervals are weak below {WEAK_WINDOWS} windows or"
+        f" {WEAK_DOCUMENTS} documents"
     ]

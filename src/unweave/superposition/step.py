@@ -2,6 +2,7 @@
 
 For ReLU and squared error the gradient of the sums is `x_hat` itself, minus 1 where a word is there and x_hat > 0: the
 target is never made. What both products of the backward pass share is scaled in the small factor, not in the large one.
+The two largest arrays are written over at every step: taking new ones from the system costs as much as filling them.
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
@@ -12,11 +13,14 @@ target is never made. What both products of the backward pass share is scaled in
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.sparse import csc_matrix
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
@@ -30,10 +34,11 @@ class Batch:
 
     size: int
     columns: Int[Tensor, " z"]
-    begins: Int[Tensor, " b"]
     rows: Int[Tensor, " z"]
     by_column: tuple[Tensor, Tensor] | None
     """Rows of each word, and where each word's begin."""
+    by_word: Any
+    """The windows as a sparse matrix, column by column, (q, v): sums over it read the weights once, in order."""
     dense: Float[Tensor, "q v"] | None
 
 
@@ -48,6 +53,21 @@ class Gradients:
     bias: Float[Tensor, " v"]
 
 
+class Workspace:
+    """Arrays that every step of one model writes anew."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._held: dict[tuple[str, int, int, torch.dtype], Tensor] = {}
+
+    def array(self, name: str, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+        """An array whose entries are whatever the last step left there."""
+        key = (name, rows, columns, dtype)
+        if key not in self._held:
+            self._held[key] = torch.empty(rows, columns, dtype=dtype)
+        return self._held[key]
+
+
 def bag_batch(columns: np.ndarray, begins: np.ndarray, words: int) -> Batch:
     """A batch of bags from the columns of each window."""
     size = len(begins) - 1
@@ -57,15 +77,17 @@ def bag_batch(columns: np.ndarray, begins: np.ndarray, words: int) -> Batch:
         dense = torch.zeros(size, words)
         dense[torch.from_numpy(rows), torch.from_numpy(columns)] = 1.0
         return Batch(
-            size=size, columns=torch.from_numpy(columns), begins=torch.from_numpy(begins[:-1]),
-            rows=torch.from_numpy(rows), by_column=None, dense=dense,
+            size=size, columns=torch.from_numpy(columns), rows=torch.from_numpy(rows), by_column=None, by_word=None,
+            dense=dense,
         )  # fmt: skip
     order = np.argsort(columns.astype(np.uint16) if words <= 65_536 else columns, kind="stable")
     first = np.searchsorted(columns[order], np.arange(words))
-    by_column = (torch.from_numpy(rows[order]), torch.from_numpy(first))
+    held = rows[order]
+    ends = np.append(first, len(held)).astype(np.int32)
+    by_word = csc_matrix((np.ones(len(held), dtype=np.float32), held.astype(np.int32), ends), shape=(size, words))
     return Batch(
-        size=size, columns=torch.from_numpy(columns), begins=torch.from_numpy(begins[:-1]),
-        rows=torch.from_numpy(rows), by_column=by_column, dense=None,
+        size=size, columns=torch.from_numpy(columns), rows=torch.from_numpy(rows),
+        by_column=(torch.from_numpy(held), torch.from_numpy(first)), by_word=by_word, dense=None,
     )  # fmt: skip
 
 
@@ -73,15 +95,16 @@ def row_batch(rows: np.ndarray) -> Batch:
     """A batch of any rows."""
     nothing = torch.zeros(0, dtype=torch.int64)
     return Batch(
-        size=len(rows), columns=nothing, begins=nothing, rows=nothing, by_column=None, dense=torch.from_numpy(rows)
-    )
+        size=len(rows), columns=nothing, rows=nothing, by_column=None, by_word=None,
+        dense=torch.from_numpy(rows),
+    )  # fmt: skip
 
 
 def encode(batch: Batch, encoder: Float[Tensor, "v m"]) -> Float[Tensor, "b m"]:
     """`x W'` of every window."""
     if batch.dense is not None:
         return batch.dense.to(encoder.dtype) @ encoder
-    return embedding_bag(batch.columns, encoder, batch.begins, mode="sum")
+    return torch.from_numpy(batch.by_word @ encoder.numpy())
 
 
 def gradients(
@@ -94,6 +117,7 @@ def gradients(
     loss: str,
     relu_latent: bool,
     half: bool = False,
+    space: Workspace | None = None,
 ) -> Gradients:
     """Loss and gradients of one batch.
 
@@ -106,39 +130,50 @@ def gradients(
         loss: `mse` or `bce`.
         relu_latent: Whether negative latents are cut off.
         half: Whether the three large products are computed in bfloat16.
+        space: Arrays to write to, which the gradients then are until the next step; None takes new ones.
     """
+    space = Workspace() if space is None else space
+    words, width = encoder.shape
     reader = encoder if decoder is None else decoder
     h = encode(batch, encoder)
     if relu_latent:
         h = h.relu_()
     low = torch.bfloat16 if half else encoder.dtype
     reader_low = reader.to(low)
-    out = torch.addmm(bias.to(low), h.to(low), reader_low.T)
+    out = space.array("out", batch.size, words, low)
+    torch.addmm(bias.to(low), h.to(low), reader_low.T, out=out)
     value = _to_gradient(out, batch, activation, loss)
     scale = (2.0 if loss == "mse" else 1.0) / out.numel()
     pulled = (out @ reader_low).to(encoder.dtype).mul_(scale)
     if relu_latent:
         pulled.mul_(h > 0)
-    to_encoder = _spread(batch, pulled)
-    from_decoder = to_encoder if decoder is None else torch.zeros_like(encoder)
-    if half:
-        from_decoder.add_(out.T @ (h * scale).to(low))
-    else:  # the product adds itself to what is there: one pass less over the largest array
-        from_decoder.addmm_(out.T, h * scale)
+    low_product = torch.mm(out.T, (h * scale).to(low), out=space.array("product", words, width, low))
+    from_decoder = space.array("gradient", words, width, encoder.dtype).copy_(low_product) if half else low_product
+    shared = decoder is None
+    to_encoder = from_decoder if shared else space.array("encoder", words, width, encoder.dtype).zero_()
+    _spread(batch, pulled, to_encoder)
     total = out.sum(0, dtype=torch.float32 if half else None).to(bias.dtype) * scale
     return Gradients(
         loss=value / out.numel(), encoder=to_encoder, decoder=None if decoder is None else from_decoder, bias=total
     )
 
 
-def _spread(batch: Batch, pulled: Float[Tensor, "b m"]) -> Float[Tensor, "v m"]:
-    """`x' pulled`: every word gets the sum over the windows that hold it."""
+def _spread(batch: Batch, pulled: Float[Tensor, "b m"], into: Float[Tensor, "v m"]) -> None:
+    """Adds `x' pulled`: every word gets the sum over the windows that hold it."""
     if batch.dense is not None:
-        return batch.dense.to(pulled.dtype).T @ pulled
+        into.addmm_(batch.dense.to(pulled.dtype).T, pulled)
+        return
     if batch.by_column is None:
         raise RuntimeError("a batch has neither rows nor places")
     rows, first = batch.by_column
-    return embedding_bag(rows, pulled, first, mode="sum")
+    if not torch.backends.mkl.is_available():
+        into.add_(embedding_bag(rows, pulled, first, mode="sum"))
+        return
+    begins = torch.cat([first, torch.tensor([len(rows)])])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch calls the format beta, once a process
+        x = torch.sparse_csr_tensor(begins, rows, torch.ones(len(rows), dtype=pulled.dtype), (len(into), batch.size))
+    torch.addmm(into, x, pulled, out=into)
 
 
 def _to_gradient(out: Float[Tensor, "b v"], batch: Batch, activation: str, loss: str) -> float:

@@ -24,7 +24,7 @@ from unweave.superposition.autoencoder import Autoencoder, TrainStep
 from unweave.superposition.config import Number, TrainConfig
 from unweave.superposition.dataset import Dataset, as_dataset, bags_in
 from unweave.superposition.scores import errors_of, rank_of
-from unweave.superposition.step import Batch, Gradients, bag_batch, gradients, row_batch
+from unweave.superposition.step import Batch, Gradients, Workspace, bag_batch, gradients, row_batch
 
 FEWEST_STEPS, SMALL_RUN = 600, 5_000
 ENTRIES = 10
@@ -45,6 +45,7 @@ class _Fit:
     bias: Float[Tensor, " v"]
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler | None
+    space: Workspace = field(default_factory=Workspace)
     history: list[TrainStep] = field(default_factory=list)
     recent: list[float] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -209,7 +210,7 @@ def _step(fit: _Fit, batch: Batch, config: TrainConfig) -> None:
         return
     found = gradients(
         batch, fit.encoder, fit.decoder, fit.bias, activation=config.activation, loss=config.loss,
-        relu_latent=config.latent == "relu", half=config.precision == "bfloat16",
+        relu_latent=config.latent == "relu", half=config.precision == "bfloat16", space=fit.space,
     )  # fmt: skip
     size = _size(found)
     if not (math.isfinite(found.loss) and math.isfinite(size)):

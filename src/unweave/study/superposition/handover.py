@@ -4,17 +4,23 @@ dictionary their directions recover, and how well their few best units tell a wo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
+from unweave.features.activation import Activation
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.bases import neurons, pca, random_rotation
-from unweave.features.featurizer import Featurizer
+from unweave.features.featurizer import Featurizer, Provenance
 from unweave.features.neurons import NeuronFeaturizer
+from unweave.interaction.basis import interaction_basis, principal
+from unweave.interaction.config import BasisConfig
 from unweave.ndm.fit import fit
 from unweave.probing.sweep import sweep
+from unweave.superposition.autoencoder import Autoencoder
+from unweave.tensors.moments import moments
 from unweave.worlds.correlated import World
 
 WORDS, KS = 6, (1, 4)
@@ -56,14 +62,25 @@ def absorbed(directions: Any, world: World, *, threshold: float = 0.5) -> float:
     return float(np.mean([owner[int(best[place])] != place for place in has])) if len(has) else float("nan")
 
 
-def method_scores(world: World, groups: Any, *, words: Any, steps: int = 100, seed: int = 0) -> list[dict[str, Any]]:
-    """Recovery, absorption and probes of words in four bases of the latents: axes, principal components, an NDM
-    partition, a random rotation.
+def method_scores(
+    world: World,
+    groups: Any,
+    *,
+    words: Any,
+    model: Autoencoder | None = None,
+    more: Mapping[str, Featurizer] | None = None,
+    steps: int = 100,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Recovery, absorption and probes of words in bases of the latents: axes, principal components, an NDM partition,
+    the local interaction basis, a sparse dictionary, a random rotation, the true dictionary.
 
     Args:
         world: A handed-over model, see `as_world`.
         groups: Group of each row, so that documents are on one side.
         words: Columns of the words that are probed.
+        model: The model itself: the interaction basis then knows where its ReLU is open; None takes a linear decoder.
+        more: Name -> another basis, such as a dictionary you trained.
         steps: Of the NDM fit.
         seed: Of fits and splits.
     """
@@ -75,9 +92,11 @@ def method_scores(world: World, groups: Any, *, words: Any, steps: int = 100, se
     )  # fmt: skip
     bases: dict[str, Featurizer] = {
         "axes": neurons(width), "principal components": pca(rows), "NDM": part.featurizer,
+        "interaction basis": _interaction(world, model), "sparse dictionary": _sparse_dictionary(world, seed),
         "random rotation": random_rotation(width, seed=seed),
         "true dictionary": AffineFeaturizer(read=world.features.T.copy(), write=world.features.copy()),
     }  # fmt: skip
+    bases |= more or {}
     found = []
     for name, basis in bases.items():
         units = basis.encode(rows)[0]
@@ -95,6 +114,30 @@ def method_scores(world: World, groups: Any, *, words: Any, steps: int = 100, se
             row[f"f1 of {k}"] = float(np.mean(scores)) if scores else float("nan")
         found.append(row)
     return found
+
+
+def _interaction(world: World, model: Autoencoder | None) -> Featurizer:
+    """What varies in the latents and moves a reconstruction: slopes are decoder rows where a sum is above 0."""
+    reader = world.features if model is None else model.decoder.astype(np.float64)
+    open_ = np.ones(len(reader))
+    if model is not None and model.activation == "relu":
+        open_ = (world.x @ reader.T + model.bias > 0).mean(0)
+    pulled = torch.from_numpy(reader.T @ (open_[:, None] * reader))
+    config = BasisConfig()
+    found = principal(moments(torch.from_numpy(world.x).double()), "the latent", config)
+    return interaction_basis(found, pulled, config, Provenance(method="lib")).featurizer
+
+
+def _sparse_dictionary(world: World, seed: int) -> Featurizer:
+    """Twice as many atoms as dimensions; a unit is the product of atom and latent, where that is positive."""
+    from sklearn.decomposition import MiniBatchDictionaryLearning
+
+    spread = float(world.x.std()) or 1.0
+    found = MiniBatchDictionaryLearning(
+        2 * world.x.shape[1], alpha=0.5, max_iter=20, batch_size=256, random_state=seed
+    ).fit(world.x / spread)
+    atoms = np.asarray(found.components_, dtype=np.float64)
+    return AffineFeaturizer(read=atoms.T.copy(), write=atoms.copy(), act=Activation(kind="relu"))
 
 
 def _written(basis: Featurizer) -> np.ndarray:

@@ -15,6 +15,7 @@ from unweave.superposition.moments import covariance_of
 from unweave.superposition.ring import Ring
 from unweave.superposition.structure import MARKS
 from unweave.superposition.waterfall import explain
+from unweave.superposition.words import CYCLES
 
 if TYPE_CHECKING:
     from unweave.study.superposition.lab import Scored, TextLab
@@ -46,10 +47,8 @@ def text_found(lab: TextLab, *, quick: bool = False) -> Found:
 
 
 def _sentences(lab: TextLab) -> list[str]:
-    closed, best = (
-        lab.scored[0],
-        min((one for one in lab.scored if one.model.seed is not None), key=lambda one: one.geometry.mse),
-    )
+    best = min((one for one in lab.scored if one.model.seed is not None), key=lambda one: one.geometry.mse)
+    closed = next(one for one in lab.scored if one.model.width == best.model.width)
     told = [
         f"{len(lab.bags.vocab):,} words in {best.model.width} dimensions, {lab.bags.n_windows:,} windows: on held-out"
         f" windows ({best.geometry.split}) the closed-form linear model leaves a squared error of"
@@ -90,7 +89,7 @@ def _rings(lab: TextLab, trained: list[Scored]) -> list[Figure]:
         figures.append(
             Figure(
                 kind="points",
-                title=f"Ring of {group}",
+                title=f"{'Ring' if group in CYCLES else 'Order'} of {group}",
                 caption=(
                     "Two largest components of the centred vectors, joined in order. rho is 1 for a perfect ring in"
                     f" this order; random orders give {shown[0][1].null_mean:.2f} on average. {told}."

@@ -25,6 +25,9 @@ REGIME_PLACE = {"ring": 1.0, "antipodal": 0.66, "mixed": 0.33, "identity": 0.0}
 DRAWN = 4
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
 class WorldLabConfig(Config):
     """One run on a world."""
 
@@ -34,21 +37,21 @@ class WorldLabConfig(Config):
     """Features of it."""
     rows: Annotated[int, Field(ge=1)] = 10_000
     """Rows of it."""
-    sharpness: float = 10.0
+    sharpness: Finite = 10.0
     """How sharply features are on near their place."""
-    bases: Annotated[tuple[float, ...], Field(min_length=1)] = (0.0,)
+    bases: Annotated[tuple[Finite, ...], Field(min_length=1)] = (0.0,)
     """Lower is sparser."""
-    noise: float = 0.0
+    noise: Finite = 0.0
     """Spread of places."""
-    density: float | None = None
+    density: Finite | None = None
     """Mean share of active features; solves for the base."""
-    correlation: float = 0.5
+    correlation: Finite = 0.5
     """Within blocks, or of child and parent."""
     groups: int = 3
     """Blocks, or features that exclude one another."""
     widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = tuple(range(2, 13))
     """Dimensions."""
-    decays: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (1.0,)
+    decays: Annotated[tuple[Annotated[Finite, Field(ge=0)], ...], Field(min_length=1)] = (1.0,)
     """Decoupled weight decays."""
     activation: str = "relu"
     """`relu` or `linear`."""
