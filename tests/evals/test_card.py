@@ -208,8 +208,9 @@ def test_decompositions_side_by_side(world, tmp_path):
     pairs = world.pairs(80, seed=2)
     rows = world.inputs(400, seed=3)[0] @ world.featurizer.write
     both = {"truth": world.featurizer, **contenders_of(rows, site="0", steps=60)}
-    labels, groups = (rows @ world.featurizer.write[world.true] > 0).numpy(), np.arange(400) // 2
-    found = compare(world.model, both, pairs, rows=rows, concept=(rows, labels, groups))
+    few = rows[:120]
+    concept = few, (few @ world.featurizer.write[world.true] > 0).numpy(), np.arange(120) // 2
+    found = compare(world.model, both, pairs, rows=rows, concept=concept)
     table = {row["name"]: row for row in found.table()}
     assert set(table) == {"truth", "neurons", "pca", "ica", "random", "topk", "topk-frozen"}
     assert found.table()[0]["name"] == "truth"

@@ -229,7 +229,8 @@ def card(
         warnings += ("no selection rows were named: that the block was not chosen on these rows is the user's word",)
     return EvidenceCard(
         **facts, findings=findings, dormant=dormant, natural=natural, agreement=_agreement(findings), verdict=verdict,
-        reason=reason, controls=beside, kept_share=share, n=len(kept), warnings=warnings, seconds=time.process_time() - start,
+        reason=reason, controls=beside, kept_share=share, n=len(kept), warnings=warnings,
+        seconds=time.process_time() - start,
     )  # fmt: skip
 
 
