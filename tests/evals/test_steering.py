@@ -119,6 +119,7 @@ def test_the_planted_half_lives_are_found():
         persistence(patching(world.model, BEFORE, tokens), world.style, measure, dose=1.0, prompts=prompts, stop=23)
 
 
+@pytest.mark.slow
 def test_memory_is_in_the_cache_in_the_text_or_nowhere():
     """Before the head, edited values stay in the cache; behind it only the words that were written remember; a dose of
     0 leaves nothing.
