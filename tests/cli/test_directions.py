@@ -53,7 +53,7 @@ WRONG = {
     "layers": (["--layers", "x"], "--layers is 'x': all, numbers such as 2,4, or a range such as 2..8"),
     "beyond": (["--layers", "9"], "unknown site 'blocks.9.resid_post'"),
     "backwards": (["--layers", "3..1"], "--layers is '3..1', which names no block: a range goes upwards"),
-    "seed": (["--seed", "-1"], "'--seed': -1 is not in the range"),
+    "seed": (["--seed", "-1"], "'--seed': Input should be greater than or equal to 0"),
     "out": (["--out", __file__], "is a file: choose a directory"),
     "share": (["--layers", "1", "--test", "2"], "test is 2.0: a share between 0 and 1"),
     "both": (["--layers", "1", "--site", "embed"], "--layers and --site are two ways to say the same"),

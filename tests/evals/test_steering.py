@@ -12,6 +12,7 @@ from unweave.evals.memory import memory
 from unweave.evals.patching import gradient, patching, scores
 from unweave.evals.persistence import falling, persistence
 from unweave.evals.planted.language import TAG_FOR, style_world
+from unweave.evals.probability_shift import probability_shift
 from unweave.evals.schedules import schedule_edits, weights
 from unweave.evals.steering import compare_schedules, generated_index, inject, side_effects, steering
 from unweave.models.running import prompt_of
@@ -118,6 +119,7 @@ def test_the_planted_half_lives_are_found():
         persistence(patching(world.model, BEFORE, tokens), world.style, measure, dose=1.0, prompts=prompts, stop=23)
 
 
+@pytest.mark.slow
 def test_memory_is_in_the_cache_in_the_text_or_nowhere():
     """Before the head, edited values stay in the cache; behind it only the words that were written remember; a dose of
     0 leaves nothing.
@@ -206,3 +208,25 @@ def test_what_cannot_be_injected(world, texts):
         continuation(tokens, prompts, shows=[True] * 20)
     with pytest.raises(InputError, match="row 0 has no continuation"):
         continuation(tokens, [12] * 20)
+
+
+def test_statements_shift_along_what_the_answer_reads(world):
+    ready = patching(world.model, AFTER, world.prompts(12, seed=0), positions="last")
+    words = [world.words(of_the_style=kind) for kind in (True, False)]
+    found = probability_shift(ready, world.memory, world.memory, *words, draws=19)
+    assert found.supported
+    assert found.scope == "first-token"
+    up, down = found.details["gap"][1:]
+    assert found.effect.value == pytest.approx((up - down) / 2)
+    assert found.details["mass"][0] > 0.5
+    turned = probability_shift(ready, -3 * world.memory, world.memory, *words, draws=19)
+    assert turned.effect.value == pytest.approx(found.effect.value)  # sign and length of the direction do not count
+    part = probability_shift(ready, world.memory, world.memory + 5 * world.topic, *words, draws=19)
+    assert part.details["step"] == pytest.approx(
+        found.details["step"], rel=1e-5
+    )  # the rest of the difference is left out
+    assert not probability_shift(ready, world.topic, world.topic, *words, draws=19).supported
+    with pytest.raises(InputError, match="say true and false"):
+        probability_shift(ready, world.memory, world.memory, [3], [3, 4])
+    with pytest.raises(InputError, match="direction and difference have 24 and 3 entries"):
+        probability_shift(ready, world.memory, world.memory[:3], [3], [4])

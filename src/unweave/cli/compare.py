@@ -61,19 +61,14 @@ def compare(
     from unweave.cli.featurizers import featurizer_at
     from unweave.cli.numbers import without_nan
     from unweave.cli.plans import contest_cost, tell
-    from unweave.errors import InputError, unknown_name
+    from unweave.errors import InputError
     from unweave.evals.comparing import compare as contest
     from unweave.evals.contenders import MADE, contenders_of
     from unweave.evals.layer_study import labelled_rows
     from unweave.evals.patching import patching
     from unweave.models.loading import load_model
 
-    for option, value in (("--dimension", dimension), ("--budget", budget), ("--prompts", prompts)):
-        if value is not None and value < 1:
-            raise InputError(f"{option} is {value}: at least 1")
-    for name in decompositions:
-        if name not in MADE and not Path(name).exists():
-            raise unknown_name("decomposition", name, MADE, hint="everything else is a directory or file that is there")
+    _check(decompositions, {"--dimension": dimension, "--budget": budget, "--prompts": prompts})
     records = None if concept is None else read_records(concept)
     loaded = load_model(model)
     stored = {name: featurizer_at(Path(name), site) for name in decompositions if name not in MADE}
@@ -99,17 +94,30 @@ def compare(
     if out is not None:
         save(found, out)
     if json:
-        facts = {
-            "site": found.site, "model": loaded.name, "dimension": found.dimension, "budget": budget,
-            "whole": found.whole, "kept_share": found.kept_share, "n_select": found.n_select,
-            "n_report": found.n_report, "rows": found.table(),
-        }  # fmt: skip
-        typer.echo(jsonlib.dumps(without_nan(facts)))
+        typer.echo(jsonlib.dumps(without_nan(_facts(found, loaded))))
         return
     _show(found)
 
 
 compare.__doc__ = HELP
+
+
+def _check(decompositions: list[str], counts: dict[str, int | None]) -> None:
+    """Raises for what can be told before anything is loaded."""
+    from unweave.errors import InputError, unknown_name
+    from unweave.evals.contenders import MADE
+
+    for option, value in counts.items():
+        if value is not None and value < 1:
+            raise InputError(f"{option} is {value}: at least 1")
+    for name in decompositions:
+        if name not in MADE and not Path(name).exists():
+            raise unknown_name("decomposition", name, MADE, hint="everything else is a directory or file that is there")
+
+
+def _facts(found: Any, loaded: Model) -> dict[str, Any]:
+    plain = ("site", "dimension", "budget", "whole", "kept_share", "n_select", "n_report")
+    return {"model": loaded.name, **{name: getattr(found, name) for name in plain}, "rows": found.table()}
 
 
 def _task(loaded: Model, suite: str, test: str | None, pairs: Path | None, prompts: int, seed: int) -> Any:

@@ -70,6 +70,7 @@ from unweave.evals.patching import patching as patching
 from unweave.evals.patching import scores as scores
 from unweave.evals.persistence import persistence as persistence
 from unweave.evals.planted.suite import evaluate_planted as evaluate_planted
+from unweave.evals.probability_shift import probability_shift as probability_shift
 from unweave.evals.reading_writing import ReadWrite as ReadWrite
 from unweave.evals.reading_writing import random_cosine_p as random_cosine_p
 from unweave.evals.reading_writing import read_write_angle as read_write_angle

@@ -179,14 +179,7 @@ def card(
         'supported'
     """
     start = time.process_time()
-    for test in predictions:
-        if test not in TESTS:
-            raise unknown_name("test", test, TESTS)
-    for control in controls:
-        if control not in CONTROLS:
-            raise unknown_name("control", control, CONTROLS)
-    if TESTS[3] in predictions and steer is None:
-        raise InputError("steering is predicted but not planned: give steer=uw.evals.SteeringPlan(...)")
+    _check_claims(predictions, controls, steer)
     blocks = check_blocks_of(model, featurizer, block) or tuple(range(len(featurizer.blocks)))
     direction = None if steer is None else planned_direction(featurizer, blocks, steer)
     chosen_on = _ids(selected_on)
@@ -222,15 +215,30 @@ def card(
     natural = naturalness(ready, exchange(ready, featurizer, blocks), kept.source if held_out is None else held_out)
     beside = usual_controls(ready, featurizer, blocks, kept, measure, names=controls, seed=seed)
     verdict, reason = _judged(findings, dormant, predictions)
-    warnings = tuple(dict.fromkeys(one for found in findings for one in found.warnings))
-    if natural.off_distribution:
-        warnings += ("the edited activations lie beyond the 99th percentile of held-out ones: off-distribution",)
-    if not chosen_on:
-        warnings += ("no selection rows were named: that the block was not chosen on these rows is the user's word",)
+    warnings = _warnings(findings, natural, chosen_on)
     return EvidenceCard(
         **facts, findings=findings, dormant=dormant, natural=natural, agreement=_agreement(findings), verdict=verdict,
-        reason=reason, controls=beside, kept_share=share, n=len(kept), warnings=warnings, seconds=time.process_time() - start,
+        reason=reason, controls=beside, kept_share=share, n=len(kept), warnings=warnings,
+        seconds=time.process_time() - start,
     )  # fmt: skip
+
+
+def _check_claims(predictions: Mapping[str, Prediction], controls: Sequence[str], steer: SteeringPlan | None) -> None:
+    for kind, names, known in (("test", predictions, TESTS), ("control", controls, CONTROLS)):
+        for name in names:
+            if name not in known:
+                raise unknown_name(kind, name, known)
+    if TESTS[3] in predictions and steer is None:
+        raise InputError("steering is predicted but not planned: give steer=uw.evals.SteeringPlan(...)")
+
+
+def _warnings(findings: Sequence[Finding], natural: Naturalness, chosen_on: frozenset[str]) -> tuple[str, ...]:
+    told = tuple(dict.fromkeys(one for found in findings for one in found.warnings))
+    if natural.off_distribution:
+        told += ("the edited activations lie beyond the 99th percentile of held-out ones: off-distribution",)
+    if not chosen_on:
+        told += ("no selection rows were named: that the block was not chosen on these rows is the user's word",)
+    return told
 
 
 def _findings(

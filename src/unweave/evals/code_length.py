@@ -8,7 +8,7 @@ the one that would have coded the earlier blocks best. No row is coded by a read
 |---|---|---|---|---|
 | `bits` | L = t_1 + sum_i -log2 p_i(y_block) | (n,) | bits; the first block costs 1 bit a label | Voita and Titov 2020 (arXiv 2003.12298), section 2.2.2 |
 | `compression` | n / L | scalar | 1: nothing is learnt | same |
-| `rate_bits` | H(rate) | scalar | bits a label, of one who knows the share of positives and nothing else | Shannon 1948 |
+| `plain` | H(rate) | scalar | bits a label, of one who knows the share of positives and nothing else | Shannon 1948 |
 """  # noqa: E501 - a table does not wrap
 
 from __future__ import annotations

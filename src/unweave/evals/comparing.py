@@ -278,7 +278,7 @@ def _of_concept(affine: AffineFeaturizer, concept: tuple[Any, Any, Any], seed: i
     rows, labels, groups = concept
     absorbed = absorption(affine, rows, labels, groups, seed)
     units = affine.encode(as_matrix(rows, name="rows").double())[0]
-    bits = code_length(units, labels, groups, seed).bits
+    bits = code_length(units, labels, groups, seed, shuffles=0).bits
     return {"absorbed": absorbed.full, "absorbed_share": absorbed.fraction, "bits": bits}
 
 

@@ -8,7 +8,7 @@ so the same number of random units stands beside each.
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
-| `carried` | (mean z_j where 1 - mean z_j where 0) (w_j . p) | (k,) | of the score of probe p | Karvonen et al. 2024 (arXiv 2411.18895), section 4 |
+| `_carried` | (mean z_j where 1 - mean z_j where 0) (w_j . p) | (k,) | of the score of probe p | Karvonen et al. 2024 (arXiv 2411.18895), section 4 |
 | `spurious_removal` | (a_abl - a_orig) / (a_oracle - a_orig) | scalar | accuracies on balanced cells; not defined if the gap < .001 | specs/evaluation.md, E24 |
 | `targeted_perturbation` | drop on target - mean drop on others | scalar | balanced accuracies, mean over targets | same |
 """  # noqa: E501 - a table does not wrap

@@ -108,8 +108,8 @@ def rates(run: Supported, *, seed: int, repeats: int, calibration: int, nulls: i
         run: The test.
         seed: Of worlds and claims.
         repeats: True and false claims.
-        nulls: False claims where their number is another.
         calibration: Claims at each point of the curve.
+        nulls: False claims where their number is another.
     """
     first = 100_000 * seed
     true = [run(first + number, "true", SHARE, PAIRS) for number in range(repeats)]
