@@ -17,9 +17,9 @@ def typed(text: str) -> Any:
 
 def place(text: str) -> Any:
     """A path, or what a URL points at."""
-    from unweave.places import as_place
+    from unweave.places import is_url, place_of
 
-    return as_place(text)
+    return place_of(text) if is_url(text) else Path(text)
 
 
 def local(given: Any) -> Path | None:
