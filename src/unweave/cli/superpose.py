@@ -76,7 +76,6 @@ def text(
     debug: Debug = False,
 ) -> None:
     """Placeholder, replaced by TEXT_HELP."""
-    from unweave.cli.numbers import without_nan
     from unweave.cli.progress import listener
     from unweave.config import config_from
     from unweave.study.superposition import plan_text, text_lab
@@ -96,19 +95,17 @@ def text(
     source = _source(files)
     progress = listener(quiet=quiet)
     if dry_run:
-        told = plan_text(source(), config)
-        _tell(told, json=json)
+        _tell(plan_text(source(), config), json=json)
         return
     start = time.perf_counter()
     folder = lab_directory(out, config)
     lab = text_lab(source(), config, progress, labels=labels)
     report = write_text_lab(lab, folder, shlex.join(["unweave", *sys.argv[1:]]))
-    facts = lab.facts() | {"report": str(report), "out": str(folder), "seconds": round(time.perf_counter() - start, 3)}
     if json:
-        typer.echo(jsonlib.dumps(without_nan(facts)))
+        _as_json(lab.facts(), report, start)
         return
-    _show(facts["models"])
-    for warning in facts["warnings"]:
+    _show(lab.facts()["models"])
+    for warning in lab.bags.warnings:
         typer.echo(f"warning: {warning}")
     typer.echo(f"report: {report}")
 
@@ -140,7 +137,6 @@ def synthetic(
     debug: Debug = False,
 ) -> None:
     """Placeholder, replaced by SYNTHETIC_HELP."""
-    from unweave.cli.numbers import without_nan
     from unweave.cli.progress import listener
     from unweave.config import config_from
     from unweave.study.superposition_run import lab_directory, write_table, write_world_lab
@@ -154,17 +150,15 @@ def synthetic(
     }  # fmt: skip
     config = config_from(WorldLabConfig, given, source="options")
     if dry_run:
-        told = plan_world(config)
-        _tell(told, json=json)
+        _tell(plan_world(config), json=json)
         return
     start = time.perf_counter()
     folder = lab_directory(out, config)
     lab = world_lab(config, listener(quiet=quiet))
     report = write_world_lab(lab, folder, shlex.join(["unweave", *sys.argv[1:]]))
     write_table(folder / "models.csv", lab.rows)
-    facts = lab.facts() | {"report": str(report), "out": str(folder), "seconds": round(time.perf_counter() - start, 3)}
     if json:
-        typer.echo(jsonlib.dumps(without_nan(facts)))
+        _as_json(lab.facts(), report, start)
         return
     _show_worlds(lab.rows)
     typer.echo(f"report: {report}")
@@ -211,6 +205,13 @@ synthetic.__doc__ = SYNTHETIC_HELP
 superpose.command("text")(text)
 superpose.command("synthetic")(synthetic)
 superpose.command("explain")(explain)
+
+
+def _as_json(facts: dict[str, Any], report: Path, start: float) -> None:
+    from unweave.cli.numbers import without_nan
+
+    more = {"report": str(report), "out": str(report.parent), "seconds": round(time.perf_counter() - start, 3)}
+    typer.echo(jsonlib.dumps(without_nan(facts | more)))
 
 
 def whole_numbers(option: str, given: str, least: int = -(2**31)) -> tuple[int, ...]:
