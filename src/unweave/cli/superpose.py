@@ -86,9 +86,8 @@ def text(
     given = {
         "vocab": vocab, "window": window, "widths": whole_numbers("--width", width, 1),
         "decays": reals("--decay", decay), "seeds": whole_numbers("--seeds", seeds), "l2": l2,
-        "activation": activation, "epochs": epochs, "lr": lr,
-        "batch": batch, "documents": documents, "force": _forced(force_words), "profile": profile,
-        "min_chars": min_chars, "seed": seed,
+        "activation": activation, "epochs": epochs, "lr": lr, "batch": batch, "documents": documents,
+        "force": _forced(force_words), "profile": profile, "min_chars": min_chars, "seed": seed,
     }  # fmt: skip
     config = config_from(TextLabConfig, given, source="options")
     labels = None if lexicon is None else read_lexicon(lexicon)
