@@ -76,7 +76,6 @@ def text(
     debug: Debug = False,
 ) -> None:
     """Placeholder, replaced by TEXT_HELP."""
-    from unweave.cli.numbers import without_nan
     from unweave.cli.plans import tell, text_lab_cost
     from unweave.cli.progress import listener
     from unweave.config import config_from
@@ -88,9 +87,8 @@ def text(
     given = {
         "vocab": vocab, "window": window, "widths": whole_numbers("--width", width, 1),
         "decays": reals("--decay", decay), "seeds": whole_numbers("--seeds", seeds), "l2": l2,
-        "activation": activation, "epochs": epochs, "lr": lr,
-        "batch": batch, "documents": documents, "force": _forced(force_words), "profile": profile,
-        "min_chars": min_chars, "seed": seed,
+        "activation": activation, "epochs": epochs, "lr": lr, "batch": batch, "documents": documents,
+        "force": _forced(force_words), "profile": profile, "min_chars": min_chars, "seed": seed,
     }  # fmt: skip
     config = config_from(TextLabConfig, given, source="options")
     labels = None if lexicon is None else read_lexicon(lexicon)
@@ -104,12 +102,11 @@ def text(
     folder = lab_directory(out, config)
     lab = text_lab(source(), config, progress, labels=labels)
     report = write_text_lab(lab, folder, shlex.join(["unweave", *sys.argv[1:]]))
-    facts = lab.facts() | {"report": str(report), "out": str(folder), "seconds": round(time.perf_counter() - start, 3)}
     if json:
-        typer.echo(jsonlib.dumps(without_nan(facts)))
+        _as_json(lab.facts(), report, start)
         return
-    _show(facts["models"])
-    for warning in facts["warnings"]:
+    _show(lab.facts()["models"])
+    for warning in lab.bags.warnings:
         typer.echo(f"warning: {warning}")
     typer.echo(f"report: {report}")
 
@@ -141,7 +138,6 @@ def synthetic(
     debug: Debug = False,
 ) -> None:
     """Placeholder, replaced by SYNTHETIC_HELP."""
-    from unweave.cli.numbers import without_nan
     from unweave.cli.plans import tell, world_lab_cost
     from unweave.cli.progress import listener
     from unweave.config import config_from
@@ -164,9 +160,8 @@ def synthetic(
     lab = world_lab(config, listener(quiet=quiet))
     report = write_world_lab(lab, folder, shlex.join(["unweave", *sys.argv[1:]]))
     write_table(folder / "models.csv", lab.rows)
-    facts = lab.facts() | {"report": str(report), "out": str(folder), "seconds": round(time.perf_counter() - start, 3)}
     if json:
-        typer.echo(jsonlib.dumps(without_nan(facts)))
+        _as_json(lab.facts(), report, start)
         return
     _show_worlds(lab.rows)
     typer.echo(f"report: {report}")
@@ -213,6 +208,13 @@ synthetic.__doc__ = SYNTHETIC_HELP
 superpose.command("text")(text)
 superpose.command("synthetic")(synthetic)
 superpose.command("explain")(explain)
+
+
+def _as_json(facts: dict[str, Any], report: Path, start: float) -> None:
+    from unweave.cli.numbers import without_nan
+
+    more = {"report": str(report), "out": str(report.parent), "seconds": round(time.perf_counter() - start, 3)}
+    typer.echo(jsonlib.dumps(without_nan(facts | more)))
 
 
 def whole_numbers(option: str, given: str, least: int = -(2**31)) -> tuple[int, ...]:

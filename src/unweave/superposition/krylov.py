@@ -60,7 +60,7 @@ def leading(data: Dataset, split: str, count: int, *, centred: bool = True, scal
     Raises:
         DataError: No windows.
     """
-    from scipy.sparse.linalg import LinearOperator, eigsh
+    from scipy.sparse import linalg
 
     indices = data.split(split)
     if not len(indices):
@@ -83,10 +83,10 @@ def leading(data: Dataset, split: str, count: int, *, centred: bool = True, scal
             total += part.T @ (part @ turned)
         return weight * (total / n - shift * (shift @ turned))
 
-    dtype: Any = np.float64  # scipy's stubs leave it out
-    operator = LinearOperator((words, words), matvec=product, dtype=dtype)
+    solver: Any = linalg  # scipy's stubs know neither products nor small tolerances
+    operator = solver.LinearOperator((words, words), matvec=product, dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(words)
-    values, vectors = eigsh(operator, k=count, which="LA", tol=TOLERANCE, v0=start)
+    values, vectors = solver.eigsh(operator, k=count, which="LA", tol=TOLERANCE, v0=start)
     order = np.argsort(-values)
     return Leading(
         values=values[order], vectors=vectors[:, order], mean=mean,

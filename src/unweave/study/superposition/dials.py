@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def _curves(
     if seeds > 1:
         caption += f" Mean and range of {seeds} seeds, each on documents drawn again."
     names = ("x", "y", "low", "high", "series", "control")
-    data = {name: [row[place] for row in rows] for place, name in enumerate(names)}
+    data: dict[str, list[Any]] = {name: [row[place] for row in rows] for place, name in enumerate(names)}
     if floor is None:
         del data["control"]
     return Figure(

@@ -133,8 +133,9 @@ def _sparse_dictionary(world: World, seed: int) -> Featurizer:
     from sklearn.decomposition import MiniBatchDictionaryLearning
 
     spread = float(world.x.std()) or 1.0
+    strength: Any = 0.5  # sklearn's stubs take it for a whole number
     found = MiniBatchDictionaryLearning(
-        2 * world.x.shape[1], alpha=0.5, max_iter=20, batch_size=256, random_state=seed
+        2 * world.x.shape[1], alpha=strength, max_iter=20, batch_size=256, random_state=seed
     ).fit(world.x / spread)
     atoms = np.asarray(found.components_, dtype=np.float64)
     return AffineFeaturizer(read=atoms.T.copy(), write=atoms.copy(), act=Activation(kind="relu"))

@@ -184,7 +184,7 @@ def _lifts(model: Autoencoder, table: Geometry, found: Bags, grid: Grid) -> tupl
     where the training documents were, so that both are in the spread between seeds.
     """
     lift, rows = table.columns["lift"], found
-    if model.seed in grid.spectra:
+    if model.seed is not None and model.seed in grid.spectra:
         rows = drawn_again(found, model.seed)
         lift = lift_of(group_sums(model, rows, rows.split(rows.held_out())))
     excess = lift - table.columns["lift_null"]
