@@ -1,9 +1,9 @@
 """Synthetic models of SAELens, both ways: its saved generator as a `World`, and a `World` as its files.
 
 `synthetic_model_config.json` has the sizes and the magnitudes of the features that are on;
-`synthetic_model.safetensors` has `feature_vectors` (f, d), `bias` (d,), `firing_probabilities` (f,), and `correlation_factor` (f, r) and
-`correlation_diag` (f,) where features go together; a `hierarchy.json` says which features need which others, by rules
-that are code: it is refused.
+`synthetic_model.safetensors` has `feature_vectors` (f, d), `bias` (d,), `firing_probabilities` (f,), and
+`correlation_factor` (f, r) and `correlation_diag` (f,) where features go together; a `hierarchy.json` says which
+features need which others, by rules that are code: it is refused.
 
     h = a @ feature_vectors + bias,   a_i = [on_i] max(0, m + s e_i),   P(on_i) = p_i
 
