@@ -81,9 +81,11 @@ def with_lens(model: Any, ids: Any, _store: Any) -> list[str]:
 
     from unweave.models.exchange import lens_cache, lens_hooks, lens_values
 
-    config = transformer_lens.HookedTransformerConfig(
-        n_layers=2, d_model=32, n_ctx=64, d_head=8, d_vocab=97, act_fn="gelu_new", seed=0
-    )
+    try:
+        config_of = transformer_lens.HookedTransformerConfig
+    except ImportError:  # from 4.0 on models come through a bridge from the Hub
+        return ["no model of its own without the Hub: cache and hooks not tried"]
+    config = config_of(n_layers=2, d_model=32, n_ctx=64, d_head=8, d_vocab=97, act_fn="gelu_new", seed=0)
     lens = transformer_lens.HookedTransformer(config).eval()
     with torch.no_grad():
         _, cache = lens.run_with_cache(ids)

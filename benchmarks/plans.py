@@ -31,7 +31,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cases = CASES(prepared(Path(folder)))
         for name in sys.argv[1:] or cases:
-            print(json.dumps({"case": name, **measured(cases[name], Path(folder) / "out" / name.replace(" ", "-"))}), flush=True)
+            print(
+                json.dumps({"case": name, **measured(cases[name], Path(folder) / "out" / name.replace(" ", "-"))}),
+                flush=True,
+            )
 
 
 def CASES(folder: Path) -> dict[str, list[str]]:  # noqa: N802 - a table that needs a folder

@@ -1,10 +1,9 @@
 """Synthetic models of SAELens, both ways: its saved generator as a `World`, and a `World` as its files.
 
-| file | content |
-|---|---|
-| `synthetic_model_config.json` | sizes, magnitudes of the features that are on |
-| `synthetic_model.safetensors` | `feature_vectors` (f, d), `bias` (d,), `firing_probabilities` (f,); `correlation_factor` (f, r) and `correlation_diag` (f,) where features go together |
-| `hierarchy.json` | which features need which others: refused, its rules are code |
+`synthetic_model_config.json` has the sizes and the magnitudes of the features that are on;
+`synthetic_model.safetensors` has `feature_vectors` (f, d), `bias` (d,), `firing_probabilities` (f,), and
+`correlation_factor` (f, r) and `correlation_diag` (f,) where features go together; a `hierarchy.json` says which
+features need which others, by rules that are code: it is refused.
 
     h = a @ feature_vectors + bias,   a_i = [on_i] max(0, m + s e_i),   P(on_i) = p_i
 
@@ -12,7 +11,7 @@
 |---|---|---|---|---|
 | `rate` | p | (f,) | chance that a feature is on | released package SAELens 6 |
 | `size`, `spread` | m, s | () | magnitude of a feature that is on: normal, cut at 0 | same |
-"""  # noqa: E501 - a table does not wrap
+"""
 
 from __future__ import annotations
 
