@@ -7,6 +7,7 @@ the metric are applied once, outside.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from jaxtyping import Float
@@ -73,7 +74,7 @@ class Attention:
         queries = 1 if self.last else positions
         steps = max(1, ELEMENTS // (queries * max(heads * width**2, 4 * positions)))
         found = [moments_of(self._parts(part), inner) for part in x.split(steps)]
-        return tuple(sum(each[1:], each[0]) for each in zip(*found, strict=True))
+        return tuple(reduce(torch.add, each) for each in zip(*found, strict=True))
 
     def finish(self, sums: Sums, metric: Tensor) -> Tensor:
         """The weights around the moments: `sum_hg W_h moments_hg W_g'`, and what the skip adds; behind a norm W has the

@@ -135,13 +135,8 @@ def fit(
         },
         source="options",
     )
-    work = Work(
-        stream=Stream(sections, inputs, batch, dtype=getattr(torch, compute.dtype)),
-        given=given,
-        config=config,
-        compute=compute,
-    )
-    return _fit(work, progress or SILENT)
+    stream = Stream(sections, inputs, batch, dtype=getattr(torch, compute.dtype))
+    return _fit(Work(stream=stream, given=given, config=config, compute=compute), progress or SILENT)
 
 
 def _fit(work: Work, progress: Progress) -> InteractionResult:
