@@ -13,7 +13,7 @@ from unweave.evals.findings import Finding, Prediction, Verdict
 from unweave.evals.persistence import Persistence
 from unweave.evals.spread import Spread
 from unweave.evals.suites.contrast import ContrastStudy, LayerEffect
-from unweave.evals.suites.running import SuiteResult, SuiteRow
+from unweave.evals.suites.result import Claim, SuiteResult, SuiteRow
 from unweave.evals.validity import DormantPath, Naturalness
 
 
