@@ -47,6 +47,8 @@ class PlantedTask:
     """Test of the suite -> the variables whose exchange has the effect; every other one has none."""
     sites: Mapping[str, str]
     """Test of the suite -> where they lie."""
+    decoys: tuple[str, ...]
+    """Variables that hold something of the kind and that nothing behind the site reads in this way."""
 
     def featurizer(self, test: str) -> AffineFeaturizer:
         """The true partition at the site of a test.
@@ -100,7 +102,7 @@ def _made(
 ) -> PlantedTask:
     module, layout = assemble(plan, seed=seed)
     model = load_model(module, tokenizer=tokenizer, name=f"planted {name}")
-    return PlantedTask(name=name, model=model, layout=layout, carries=carries, sites=sites)
+    return PlantedTask(name=name, model=model, layout=layout, carries=carries, sites=sites, decoys=DECOYS[name])
 
 
 def _ioi(seed: int) -> PlantedTask:
@@ -269,6 +271,16 @@ TASKS: Mapping[str, Callable[[int], PlantedTask]] = MappingProxyType(
     {"ioi": _ioi, "greater-than": _greater_than, "ravel": _ravel, "knowledge-conflict": _knowledge_conflict}
 )
 """Suite -> the maker of its model."""
+
+
+DECOYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "ioi": ("decoy", "token"),
+        "greater-than": ("decoy", "year"),
+        "ravel": ("which city",),
+        "knowledge-conflict": ("subject", "name"),
+    }
+)
 
 
 def _codes(tokenizer: Any, tokens: Any) -> Tensor:
