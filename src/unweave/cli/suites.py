@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PLANTED = "planted"
 """The name of the model that does the suite's task by hand-set weights."""
-RUN_HELP = """Every test of a suite, with its controls: of a partition, of whole sites, or of what the suite fits itself.
+RUN_HELP = """Every test of a suite, with its controls: on a partition, on whole sites, or on what the suite fits.
 
 \b
     unweave evaluate run partition/featurizer --model gpt2 --suite ioi --out ioi
@@ -23,9 +23,9 @@ RUN_HELP = """Every test of a suite, with its controls: of a partition, of whole
     unweave evaluate run --model path/to/chat-model --suite honesty --data pairs.jsonl --out study
 
 Suites: ioi, greater-than, ravel, knowledge-conflict, honesty, induction, brackets, copying, modular-addition, planted;
-`unweave evaluate suites` says what each tests and which file it takes. `--model planted` is a small model made here that
-does the task, so that the answer is known. A model that does not do a task is told so and not patched. With --out the
-result, its tables and report.html are kept.
+`unweave evaluate suites` says what each tests and which file it takes. `--model planted` is a small model made here
+that does the task, so that the answer is known. A model that does not do a task is told so and not patched. With --out
+the result, its tables and report.html are kept.
 """
 SUITES_HELP = """The suites: what each tests, on which models, and the file of your own that it takes.
 
@@ -47,7 +47,8 @@ def run(
     ] = None,
     site: Annotated[str | None, typer.Option("--site", "-s", help="Site, where the artifact names none.")] = None,
     prompts: Annotated[
-        int | None, typer.Option("--prompts", help="Prompts, pairs or claims of each test; else the suite's own number.")
+        int | None,
+        typer.Option("--prompts", help="Prompts, pairs or claims of each test; else the suite's number."),
     ] = None,
     out: Out = None,
     seed: Annotated[int, typer.Option("--seed", help="Of prompts and intervals.")] = 0,
@@ -81,7 +82,7 @@ def run(
     )
     if out is not None:
         save(found, out / "suite")
-    page = None if out is None else _report(found, out, _name(loaded), seed)
+    page = None if out is None else _report(found, out, _name(loaded))
     if json:
         right, known = found.as_expected()
         facts = {
@@ -132,7 +133,9 @@ def _model(name: str, suite: str) -> Any:
         if suite == "honesty":
             return planted_behaviour()
         if suite not in TASKS:
-            raise InputError(f"there is no planted model for suite {suite!r}: {', '.join((*TASKS, 'honesty'))} have one")
+            raise InputError(
+                f"there is no planted model for suite {suite!r}: {', '.join((*TASKS, 'honesty'))} have one"
+            )
         return planted_task(suite)
     if not name and suite == "modular-addition":
         return load_model("zoo:modadd")
@@ -161,10 +164,12 @@ def _plan(loaded: Any, chosen: Any, suite: str, count: int, seed: int) -> dict[s
     }  # fmt: skip
 
 
-def _report(found: SuiteResult, out: Path, model: str, seed: int) -> Path:
+def _report(found: SuiteResult, out: Path, model: str) -> Path:
     from unweave.study.suite_record import write_suite_report
 
-    return write_suite_report(found, out, model=model or "no model", command=f"unweave evaluate run --suite {found.suite}")
+    return write_suite_report(
+        found, out, model=model or "no model", command=f"unweave evaluate run --suite {found.suite}"
+    )
 
 
 def _show(found: SuiteResult) -> None:

@@ -110,7 +110,9 @@ def load_model(
     folder = None if weights is not None else _folder(text)
     module = _bundled_module(text, folder) if weights is None else plain_transformer(_tensors(weights))
     if module is not None:
-        return _from_module(module, tokenizer, placed, _dtype(dtype), name or (Path(text).stem if weights else text), family)
+        return _from_module(
+            module, tokenizer, placed, _dtype(dtype), name or (Path(text).stem if weights else text), family
+        )
     module = _pretrained(folder or text, dtype=_dtype(dtype or "float32"), asked=text)
     module = module.to(placed or torch.device("cpu")).eval()
     own = folder or text

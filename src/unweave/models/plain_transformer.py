@@ -2,9 +2,9 @@
 published toy models (induction, brackets, copying) come as.
 
 Two public layouts are told apart by the shapes: matrices that act on row vectors with heads first (TransformerLens),
-and their transposes (the code of arXiv 2301.05217, blocks named `attn_blocks` where there is no MLP). Attention looks back
-where the scores are over the tokens it reads, and both ways where they are over classes: the stored mask does not say
-it, published classifiers store one that they do not use. ReLU; norms where the weights have them.
+and their transposes (the code of arXiv 2301.05217, blocks named `attn_blocks` where there is no MLP). Attention looks
+back where the scores are over the tokens it reads, and both ways where they are over classes: the stored mask does not
+say it, published classifiers store one that they do not use. ReLU; norms where the weights have them.
 
 | site | what it is |
 |---|---|

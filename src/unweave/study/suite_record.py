@@ -1,4 +1,4 @@
-"""What the report says about a suite: sentences, claims with their intervals, rows of tests, and the suite's own tables."""
+"""What the report says about a suite: sentences, claims with their intervals, rows of tests, the suite's tables."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def write_suite_report(found: SuiteResult, out: Path, *, model: str, command: st
     from unweave.version import __version__
 
     entry = ModelEntry(
-        name=model, folder=FOLDER, description=f"suite {found.suite}", fingerprint=found.model, text="made by the suite",
-        plan=command, steps=(STEP,),
+        name=model, folder=FOLDER, description=f"suite {found.suite}", fingerprint=found.model,
+        text="made by the suite", plan=command, steps=(STEP,),
     )  # fmt: skip
     run = Run(
         command=command, config={"suite": found.suite, "seed": found.seed}, versions={"unweave": __version__},
@@ -68,14 +68,17 @@ def sentences(found: SuiteResult) -> tuple[str, ...]:
     supported = [one for one in found.claims if one.finding is not None and one.finding.supported]
     asked = [one for one in found.claims if one.finding is not None]
     if asked:
-        said.append(f"{len(supported)} of {len(asked)} claims are supported against random controls of equal rank and norm.")
+        said.append(
+            f"{len(supported)} of {len(asked)} claims are supported against random controls of equal rank and norm."
+        )
     for row in found.rows:
         if row.whole is not None and row.spreads:
             best = row.spreads[0].row()
             share = best["best_effect"] / row.whole.value if row.whole.value else float("nan")
             said.append(
                 f"{row.test} ({row.measure}): the whole of {row.site} moves it by"
-                f" {with_interval(row.whole)}, block {best['best']} of {best['blocks']} alone by {number(share)} of that."
+                f" {with_interval(row.whole)}, block {best['best']} of {best['blocks']} alone by {number(share)} of"
+                " that."
             )
     return tuple(said)
 
@@ -116,7 +119,10 @@ def _claim_table(claims: Sequence[Claim]) -> Table:
             )
         )  # fmt: skip
     columns = ("claim", "site", "known", "found", "effect", "control", "p", "n", "scope")
-    note = "known: what a published or planted mechanism says; control: random subspaces of equal rank and norm"
+    note = (
+        "known: what a published or planted mechanism says; control: random subspaces or directions of equal rank and"
+        " norm, for heads of published models the strongest other head"
+    )
     return Table(title="Claims", columns=columns, rows=rows, note=note)
 
 
@@ -143,7 +149,7 @@ def _spread_table(found: SuiteResult) -> Table | None:
     if not rows:
         return None
     columns = ("test", "measure", "basis", "blocks", "best block", "its share", "Gini", "by dimension", "by variance")
-    note = "its share: effect of the best block over that of the whole site; Gini alone is high where all effects are small"
+    note = "its share: of the best block in the whole site's effect; Gini is high even where all effects are small"
     return Table(title="Blocks of each partition", columns=columns, rows=rows, note=note)
 
 
@@ -158,9 +164,7 @@ def _figures(found: SuiteResult) -> list[Figure]:
 
 
 def _forest(claims: Sequence[Claim], unit: str, seed: int) -> Figure:
-    data: dict[str, list[Value]] = {
-        name: [] for name in ("label", "value", "low", "high", "series", "control")
-    }
+    data: dict[str, list[Value]] = {name: [] for name in ("label", "value", "low", "high", "series", "control")}
     for one in claims:
         finding: Any = one.finding
         row: Mapping[str, Value] = {
@@ -170,8 +174,8 @@ def _forest(claims: Sequence[Claim], unit: str, seed: int) -> Figure:
         for name, value in row.items():
             data[name].append(value)
     caption = (
-        "Effect of each claim with its 95 % interval over groups; the colour is the verdict against random controls of"
-        " equal rank and norm, which stand in the hint."
+        "Effect of each claim with its 95 % interval over groups; the colour is the verdict against its controls,"
+        " whose mean stands in the hint."
     )
     n = max(one.finding.effect.n for one in claims if one.finding is not None)
     return Figure(

@@ -1,5 +1,5 @@
-"""`planted_behaviour`: the tiny language model with a planted style, with words, contrast pairs and continuations, so that
-the study of a behaviour runs on it as on a chat model and its answer is known.
+"""`planted_behaviour`: the tiny language model with a planted style, with words, contrast pairs and continuations, so
+that the study of a behaviour runs on it as on a chat model and its answer is known.
 
 Continuations begin in the wrong style: what a first token says about the behaviour is then the opposite of the truth.
 """

@@ -177,9 +177,7 @@ def _greater_than(seed: int) -> PlantedTask:
         key={"is a year": _row(1.0, 0.0), "start": _row(0.0, 1.0)},
         value={"year": eye}, writes={"seen year": eye},
     )  # fmt: skip
-    decoy = Head(
-        query={ONE: _column(SHARP)}, key={"is a year": _column()}, value={"year": eye}, writes={"decoy": eye}
-    )
+    decoy = Head(query={ONE: _column(SHARP)}, key={"is a year": _column()}, value={"year": eye}, writes={"decoy": eye})
     plan = Plan(
         sizes={"century": 1, "is a year": 1, "start": 1, "year": 100, "seen year": 100, "decoy": 100},
         words={"year": year, "century": century, "is a year": year.sum(1, keepdim=True),

@@ -52,7 +52,8 @@ def frequency_blocks(
         modulus: p.
         count: Key frequencies.
         site: Of the stream before the unembedding.
-        weakest: The frequencies that it reads least instead: a decoy of equal size.
+        weakest: The frequencies that it reads least instead, outside of what it reads the strongest by: a decoy of
+            equal size.
 
     Example:
         >>> basis = frequency_blocks(torch.randn(12, 11), 11, 2, site="blocks.0.mlp")
@@ -62,7 +63,11 @@ def frequency_blocks(
     strength = key_frequencies(unembedding, modulus)
     chosen = np.argsort(strength if weakest else -strength)[:count]
     columns = [2 * int(one) + part for one in chosen for part in (0, 1)]
-    span = orthonormal_basis(unembedding[:, :modulus].double() @ _waves(modulus)[:, columns])
+    read = unembedding[:, :modulus].double() @ _waves(modulus)
+    span = orthonormal_basis(read[:, columns])
+    if weakest:
+        strongest = frequency_blocks(unembedding, modulus, count, site=site).read
+        span = orthonormal_basis(read[:, columns] - strongest @ (strongest.T @ read[:, columns]))
     return AffineFeaturizer(
         read=span, site=site, blocks=(span.shape[1],), gauge="rotation", provenance=Provenance(method="key frequencies")
     )

@@ -1,5 +1,5 @@
-"""The RAVEL-style suite: for every attribute of an entity, the block or subspace that carries it and nothing else, chosen
-on some entities and tested on others.
+"""The RAVEL-style suite: for every attribute of an entity, the block or subspace that carries it and nothing else,
+chosen on some entities and tested on others.
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|

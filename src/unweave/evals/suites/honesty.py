@@ -130,7 +130,7 @@ def read_behaviour(path: str | Path) -> BehaviourData:
             pairs += _pair(row, where)
         else:
             raise InputError(
-                f"{where}: neither a pair (positive, negative), nor a continuation (prompt, showing, other), nor neutral"
+                f"{where}: no pair (positive, negative), continuation (prompt, showing, other) or neutral text"
             )
     if not pairs or not continued:
         raise InputError(
@@ -140,8 +140,10 @@ def read_behaviour(path: str | Path) -> BehaviourData:
 
 
 def prompted(model: Model, continued: Sequence[Continued], groups: Sequence[str], seed: int) -> SuiteRow:
-    """What prompting alone does to the whole continuations, and whether the model shows the behaviour at all: it prefers
-    the showing continuation where it is asked for, or, without such prompts, where nothing is asked.
+    """What prompting alone does to the whole continuations, and whether the model shows the behaviour at all.
+
+    It does if it prefers the showing continuation where it is asked for, or, without such prompts, where nothing is
+    asked.
 
     Args:
         model: The model.
@@ -243,8 +245,10 @@ def _sites(model: Model, site: str | None) -> list[str]:
     names = [str(one) for one in model.sites()]
     stream = [one for one in names if one.endswith(".resid_post")]
     if not model.predicts_next or not stream:
-        raise InputError(f"{model.name or 'this model'} does not predict a next token: a causal language model is needed")
-    return [site] if site is not None else [one for one in ("blocks.0.resid_pre",) if one in names] + stream
+        raise InputError(
+            f"{model.name or 'this model'} does not predict a next token: a causal language model is needed"
+        )
+    return stream if site is None else [site]
 
 
 def _neutral(model: Model, texts: Sequence[str]) -> Tokens:
@@ -284,7 +288,7 @@ def _tables(read: LayerStudy, study: ContrastStudy, persist: Sequence[dict[str, 
     words = [
         {
             "site": one.site, "reads": one.score.value, "low": one.score.low, "high": one.score.high,
-            "p (Holm)": one.p_holm, "unembedding entropy, percentile": one.words.normed.percentile if one.words else None,
+            "p (Holm)": one.p_holm, "entropy percentile": one.words.normed.percentile if one.words else None,
         }
         for one in read.layers
     ]  # fmt: skip

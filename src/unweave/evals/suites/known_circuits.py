@@ -15,26 +15,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import InputError
-from unweave.evals.behaviours import SEQUENCE, Behaviour, answered
-from unweave.evals.causal import DRAWS, interchange_accuracy, interchange_effect, shift_by
-from unweave.evals.changes import other_rows
-from unweave.evals.findings import Finding, Prediction, finding
+from unweave.evals.averages import sign_flip
+from unweave.evals.behaviours import SEQUENCE, Behaviour, logit_difference
+from unweave.evals.causal import interchange_accuracy, interchange_effect, shift_by
+from unweave.evals.changes import exchange, other_rows
+from unweave.evals.findings import Finding, Prediction, grouped_mean, judged
 from unweave.evals.patching import patching, scores
 from unweave.evals.removal import ablate_block
 from unweave.evals.suites.circuits import frequency_blocks, key_frequencies, modular_addition_pairs
 from unweave.evals.suites.result import Claim, SuiteResult
 from unweave.features.affine import AffineFeaturizer
-from unweave.models.model import Model
 from unweave.models.modadd import ModularAddition
+from unweave.models.model import Model
 from unweave.models.plain_transformer import PlainTransformer
-from unweave.tensors.linalg import random_orthogonal
 
 if TYPE_CHECKING:
     from unweave.evals.suites.table import Asked
@@ -46,6 +48,8 @@ PUBLISHED_INDUCTION = (4, 48, 128)
 LETTERS, SEEN = 26, 17
 """Of the copy transformer; a cycle of at most 16 letters has been seen at this position."""
 OPEN, CLOSED, LENGTH = 3, 4, 26
+CARRIES = {"a closing too many from the right": 1, "a wrong total": 0}
+"""Failure -> the head of block 2 that reports it."""
 
 
 def run_induction(model: Model, _featurizer: Any, asked: Asked) -> SuiteResult:
@@ -65,7 +69,7 @@ def run_induction(model: Model, _featurizer: Any, asked: Asked) -> SuiteResult:
 
 
 def run_copying(model: Model, featurizer: Any, asked: Asked) -> SuiteResult:
-    """Open claims about heads on cycles of letters, and about the blocks of a partition of the stream between the blocks.
+    """Open claims about heads on cycles of letters, and about the blocks of a partition of the stream.
 
     Args:
         model: The released weights, loaded.
@@ -113,18 +117,24 @@ def run_brackets(model: Model, _featurizer: Any, asked: Asked) -> SuiteResult:
     done = float(torch.cat(right).double().mean())
     if done < 0.5:
         return _undone("brackets", model, done, asked.seed)
-    expected = {
-        ("a closing too many from the right", 2, 1): True, ("a wrong total", 2, 0): True,
-        ("a wrong total", 2, 1): False, ("a closing too many from the right", 0, 1): False,
-        ("a wrong total", 0, 1): False, ("a closing too many from the right", 2, 0): None,
-    }  # fmt: skip
+    measure = logit_difference([0] * asked.count, [1] * asked.count, read=[0])
     claims = []
-    for (failure, layer, head), known in expected.items():
+    for failure, layer in product(sources, (2, 0)):
         ready = patching(model, f"blocks.{layer}.z", base, sources[failure], positions=[0])
-        measure = answered([0] * asked.count, among=[0, 1], read=[0])
-        effect = interchange_effect(ready, _heads(module, layer), head, measure, seed=asked.seed)
-        about = f"head {layer}.{head} reports {failure}: a balanced string is then called unbalanced"
-        claims.append(Claim(about=about, site=f"blocks.{layer}.z", expected=known, finding=effect))
+        basis = _heads(module, layer)
+        changes = [exchange(ready, basis, (head,)) for head in range(module.heads)]
+        values = scores(ready, [None, *changes], measure)
+        effects = values[1:] - values[0]
+        for head in range(module.heads):
+            known = head == CARRIES[failure]
+            found = against_others(
+                "interchange effect", "B(balanced; z_head := z_head(unbalanced)) - B(balanced)", effects, head, measure,
+                seed=asked.seed,
+            )  # fmt: skip
+            about = f"head {layer}.{head}, more than the other, reports {failure}"
+            claims.append(
+                Claim(about=about, site=f"blocks.{layer}.z", expected=known if layer == 2 else None, finding=found)
+            )
     return SuiteResult(suite="brackets", model=model.fingerprint, rows=(), seed=asked.seed, claims=tuple(claims))
 
 
@@ -181,10 +191,14 @@ def _repeating(
     if done < 0.5:
         return _undone(suite, model, done, asked.seed)
     claims = []
+    effects = paths_to_keys(model, module, tokens, measure, seed=asked.seed)
     for head in range(module.heads):
-        about = f"head 0.{head} says through the keys of block 1 where to look"
+        about = f"head 0.{head}, more than the others, says through the keys of block 1 where to look"
         expected = head == 2 if known else None
-        found = path_to_keys(model, module, tokens, measure, head, seed=asked.seed)
+        found = against_others(
+            "path from head to keys", "B(M) - B(M; keys of block 1 see another sequence's head)", effects, head,
+            measure, seed=asked.seed,
+        )  # fmt: skip
         claims.append(Claim(about=about, site="blocks.1.key_in", expected=expected, finding=found))
     basis = _heads(module, 1)
     groups: Sequence[Any] = [(1, 2, 3), 0] if known else range(module.heads)
@@ -200,38 +214,67 @@ def _repeating(
     )  # fmt: skip
 
 
-def path_to_keys(
-    model: Model, module: Any, tokens: Tensor, measure: Behaviour, head: int, *, seed: int = 0
-) -> Finding:
-    """What a behaviour loses when one head of block 0 reaches the keys of block 1 from another sequence, and nothing else
-    does; controls turn the same change by random rotations.
+def paths_to_keys(
+    model: Model, module: Any, tokens: Tensor, measure: Behaviour, *, seed: int = 0
+) -> Float[np.ndarray, "heads items"]:
+    """What a behaviour loses when one head of block 0 reaches the keys of block 1 from another sequence, and nothing
+    else does, a row a head.
 
     Args:
         model: The model.
         module: Its module.
         tokens: Sequences.
         measure: What is measured.
-        head: Of block 0.
-        seed: Of sequences and controls.
+        seed: Of the other sequences.
     """
     mixed = model.capture(tokens, ["blocks.0.z"])["blocks.0.z"]
-    out = module.blocks[0].W_O[head].detach()
-    size = out.shape[0]
     ready = patching(model, "blocks.1.key_in", tokens)
-    written = (mixed[..., head * size : (head + 1) * size] @ out)[ready.row, ready.column].double()
-    shift = written[other_rows(ready.row, seed=seed)] - written
-    turned = [shift @ random_orthogonal(shift.shape[1], seed=seed + 1 + draw) for draw in range(DRAWS)]
-    values = scores(ready, [None, shift_by(shift), *(shift_by(one) for one in turned)], measure)
-    return finding(
-        "path from head to keys",
-        "B(M) - B(M; keys of block 1 see another sequence's head)",
-        values[0] - values[1],
-        values[0] - values[2:],
-        unit=measure.unit,
-        scope=measure.scope,
-        floor=0.0,
-        seed=seed,
-    )
+    values = mixed[ready.row, ready.column]
+    shift = (values[other_rows(ready.row, seed=seed)] - values).unflatten(1, (module.heads, -1))
+    written = torch.einsum("phe,hed->hpd", shift, module.blocks[0].W_O.detach())
+    found = scores(ready, [None, *(shift_by(one) for one in written)], measure)
+    return found[0] - found[1:]
+
+
+def against_others(
+    test: str, formula: str, effects: Float[np.ndarray, "heads items"], head: int, measure: Behaviour, *, seed: int
+) -> Finding:
+    """One head against the strongest of the others, item by item: a published mechanism says that it is this head.
+
+    Args:
+        test: Its name.
+        formula: What was measured.
+        effects: Of every head on every item.
+        head: The one that is claimed.
+        measure: Whose unit the effects have.
+        seed: Of interval and flips.
+
+    Raises:
+        InputError: A single head.
+
+    Example:
+        >>> from unweave.evals.behaviours import logit_difference
+        >>> found = against_others(
+        ...     "t", "f", np.stack([np.arange(9.0) + 5, np.zeros(9)]), 0, logit_difference([1], [0]), seed=0
+        ... )
+        >>> found.verdict.value, found.details["strongest other"]
+        ('supported', 1)
+    """
+    if len(effects) < 2:
+        raise InputError("there is one head: it can be compared with no other")
+    means = effects.mean(1)
+    other = max((one for one in range(len(effects)) if one != head), key=lambda one: means[one])
+    apart, codes = effects[head] - effects[other], np.arange(effects.shape[1])
+    p_value, claim = sign_flip(apart, seed=seed), Prediction()
+    control = float(means[other])
+    difference = grouped_mean(apart, codes, seed=seed, p_value=p_value, null=0.0)
+    return Finding(
+        test=test, formula=formula, unit=measure.unit, scope=measure.scope,
+        effect=grouped_mean(effects[head], codes, seed=seed, control=control, p_value=p_value), difference=difference,
+        values=effects[head], null=tuple(sorted(float(one) for one in np.delete(means, head))), draws=len(effects) - 1,
+        floor=0.0, ceiling=None, prediction=claim, verdict=judged(difference, claim, p_value),
+        warnings=difference.warnings, details={"strongest other": other},
+    )  # fmt: skip
 
 
 def _looks(module: Any, tokens: Tensor) -> tuple[dict[str, Any], ...]:
@@ -247,11 +290,13 @@ def _looks(module: Any, tokens: Tensor) -> tuple[dict[str, Any], ...]:
         back = pattern.diagonal(-1, 2, 3).mean((0, 2))
         asked = followed.sum(-1) > 0
         copied = (pattern * followed.unsqueeze(1)).sum(-1)
-        for head in range(module.heads):
-            rows.append({
+        rows += [
+            {
                 "head": f"{layer}.{head}", "one back": float(back[head]),
                 "what followed before": float(copied[:, head][asked].mean()),
-            })  # fmt: skip
+            }
+            for head in range(module.heads)
+        ]  # fmt: skip
     return tuple(rows)
 
 
@@ -324,6 +369,4 @@ def _plain(model: Model, suite: str, *, blocks: int) -> Any:
 def _undone(suite: str, model: Model, done: float, seed: int) -> SuiteResult:
     from unweave.evals.suites.running import cannot
 
-    return SuiteResult(
-        suite=suite, model=model.fingerprint, rows=(), seed=seed, warnings=(cannot(done, "inputs"),)
-    )
+    return SuiteResult(suite=suite, model=model.fingerprint, rows=(), seed=seed, warnings=(cannot(done, "inputs"),))

@@ -64,13 +64,9 @@ def planted_ravel_claims(task: PlantedTask, asked: Asked) -> tuple[Claim, ...]:
         pairs = attributes(task.model, attribute, count=min(asked.count, MOST_PROMPTS), seed=asked.seed)
         other = next(one for name, (one,) in task.carries.items() if name != attribute)
         for variable in (*carrying, other, *task.decoys):
-            found = disentangle(
-                task.model, basis, task.block(variable), pairs.cause, pairs.isolate, seed=asked.seed
-            )
+            found = disentangle(task.model, basis, task.block(variable), pairs.cause, pairs.isolate, seed=asked.seed)
             about = f"{attribute}: block {variable!r} carries it and nothing else"
-            claims.append(
-                Claim(about=about, site=str(basis.site), expected=variable in carrying, finding=found)
-            )
+            claims.append(Claim(about=about, site=str(basis.site), expected=variable in carrying, finding=found))
     return tuple(claims)
 
 
@@ -110,9 +106,7 @@ def _claims(task: PlantedTask, test: SuiteTest, seed: int) -> list[Claim]:
             prediction=Prediction(direction="greater" if rises else "less"), seed=seed,
         )  # fmt: skip
         about = f"{test.name}: the effect comes through block {variable!r}"
-        found.append(
-            Claim(about=about, site=test.site, expected=variable in task.carries[test.name], finding=effect)
-        )
+        found.append(Claim(about=about, site=test.site, expected=variable in task.carries[test.name], finding=effect))
     return found
 
 
@@ -134,9 +128,7 @@ def _conflict(task: PlantedTask, count: int, seed: int) -> list[SuiteTest]:
 
 
 def _prompts(make: Callable[..., list[SuiteTest]]) -> Callable[[PlantedTask, int, int], list[SuiteTest]]:
-    return lambda task, count, seed: [
-        one.at(task.sites[one.name]) for one in make(task.model, count=count, seed=seed)
-    ]
+    return lambda task, count, seed: [one.at(task.sites[one.name]) for one in make(task.model, count=count, seed=seed)]
 
 
 MADE: Mapping[str, Callable[[PlantedTask, int, int], list[SuiteTest]]] = MappingProxyType(

@@ -78,9 +78,7 @@ def no_data(name: str, asked: Asked) -> None:
         raise InputError(f"suite {name!r} makes its own inputs and takes no file; those that take one: {taking}")
 
 
-def _without_file(
-    name: str, run: Callable[[Any, Any, Asked], SuiteResult]
-) -> Callable[[Any, Any, Asked], SuiteResult]:
+def _without_file(name: str, run: Callable[[Any, Any, Asked], SuiteResult]) -> Callable[[Any, Any, Asked], SuiteResult]:
     def checked(model: Any, featurizer: Any, asked: Asked) -> SuiteResult:
         no_data(name, asked)
         return run(model, featurizer, asked)

@@ -118,9 +118,7 @@ def single_tokens(model: Model, words: Sequence[str], *, least: int, kind: str) 
         DataError: Fewer than needed.
     """
     unknown = getattr(model.tokenizer, "unk_token_id", None)
-    found = {
-        word: ids[0] for word in words if len(ids := token_ids(model, f" {word}")) == 1 and ids[0] != unknown
-    }
+    found = {word: ids[0] for word in words if len(ids := token_ids(model, f" {word}")) == 1 and ids[0] != unknown}
     if len(found) < least:
         raise DataError(
             f"{len(found)} of {len(words)} {kind} are one token for this model's tokenizer: {least} are needed, the"
