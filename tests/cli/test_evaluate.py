@@ -61,6 +61,15 @@ def test_decompositions_side_by_side(unweave, task, tmp_path):
         (("evaluate", "run", "--model", "zoo:docs", "--prompts", "1"), "at least 2"),
         (("evaluate", "run", "--model", "zoo:docs", "--suite", "ioi"), "names are one token"),
         (("evaluate", "planted", "--test", "steeering"), "nearest: 'steering'"),
+        (("evaluate", "run", "--model", "planted", "--suite", "brackets"), "has no planted model"),
+        (("evaluate", "run", "--model", "planted", "--data", "x.json"), "takes no file; those that take one: ravel"),
+        (("evaluate", "run", "--model", "planted", "--suite", "ravel", "--data", "x.json"), "x.json cannot be read"),
+        (("evaluate", "run", "--model", "planted", "--suite", "honesty", "--data", "x.jsonl"), "cannot be read"),
+        (("evaluate", "run", "--model", "zoo:docs", "--suite", "induction"), "published model of 2 blocks"),
+        (("evaluate", "run", "--model", "zoo:docs", "--suite", "modular-addition"), "add modulo p"),
+        (("evaluate", "run", "--model", "none.safetensors", "--suite", "brackets"), "no model"),
+        (("evaluate", "run", "nothing-there", "--model", "planted"), "no artifact at"),
+        (("evaluate", "run", "--model", "zoo:digits", "--suite", "honesty"), "predicts no next token"),
         (("compare", "pca", "--model", "zoo:docs"), "no site was given"),
         (("compare", "nothing-there", "--model", "zoo:docs", "--site", SITE), "no artifact at"),
         (("compare", "pca", "--model", "zoo:docs", "--site", SITE, "-k", "0"), "at least 1"),
@@ -80,3 +89,22 @@ def test_planted_rates_are_one_document(unweave, tmp_path):
     assert set(done.document["tests"]["mean ablation"]) >= {"false_positive_rate", "power", "n"}
     assert json.loads((tmp_path / "planted.json").read_text()) == done.document
     assert "mean ablation" in unweave(*words).out
+
+
+def test_suites_are_listed(unweave):
+    done = unweave("evaluate", "suites", "--json")
+    assert done.code == 0
+    assert {"ioi", "honesty", "brackets", "planted"} <= set(done.document)
+    assert "knowledge-conflict" in unweave("evaluate", "suites").out
+
+
+def test_a_suite_keeps_its_result_and_its_page(unweave, tmp_path):
+    words = ("evaluate", "run", "--suite", "modular-addition", "--prompts", "12")
+    done = unweave(*words, "--out", tmp_path, "--json")
+    assert done.code == 0, done.err
+    assert (done.document["as_expected"], done.document["known"]) == (2, 2)
+    assert done.document["claims"][0]["verdict"] == "supported"
+    assert (tmp_path / "report.html").exists()
+    assert uw.load(tmp_path / "suite").claim_table()[0]["about"] == done.document["claims"][0]["about"]
+    plan = unweave("evaluate", "run", "--model", "planted", "--dry-run", "--json")
+    assert plan.document["prompts"] == 1000

@@ -1,5 +1,5 @@
-"""Models that do a suite's task by hand-set weights: they do it, the block that carries the answer has the effect of the
-whole site, and every other block has none.
+"""Models that do a suite's task by hand-set weights: they do it, the block that carries the answer has the effect of
+the whole site, and every other block has none.
 """
 
 import numpy as np
@@ -85,7 +85,7 @@ def test_a_head_looks_where_query_and_key_meet():
 def test_names_are_answered_with_the_right_ones(tasks):
     with pytest.raises(UnknownName, match="nearest: 'ioi'"):
         planted_task("iio")
-    with pytest.raises(InputError, match="planted_task\\('ravel'\\)"):
+    with pytest.raises(InputError, match="does ioi, not ravel"):
         run_suite(tasks["ioi"], None, "ravel")
     with pytest.raises(InputError, match="takes no file"):
         run_suite(tasks["ioi"], None, "ioi", data="x.json")
@@ -108,4 +108,6 @@ def test_every_claim_of_a_planted_suite_comes_out_as_known(tasks, name):
     right, known = found.as_expected()
     assert right == known >= 3
     if name != "ravel":
-        assert min(row["share of the whole"] for row in found.tables["blocks"] if row["share of the whole"] > 0.5) > 0.95
+        assert (
+            min(row["share of the whole"] for row in found.tables["blocks"] if row["share of the whole"] > 0.5) > 0.95
+        )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unweave.errors import StoreError
 from unweave.evals.suites.result import Claim, SuiteResult
 from unweave.report.page import write_report
 from unweave.report.record import Figure, ModelEntry, Record, Run, Table, Value, write_record, write_run
@@ -23,6 +24,9 @@ def write_suite_report(found: SuiteResult, out: Path, *, model: str, command: st
         out: The directory.
         model: Its name.
         command: What was asked.
+
+    Raises:
+        StoreError: The directory cannot be written.
     """
     from unweave.version import __version__
 
@@ -34,7 +38,12 @@ def write_suite_report(found: SuiteResult, out: Path, *, model: str, command: st
         command=command, config={"suite": found.suite, "seed": found.seed}, versions={"unweave": __version__},
         models=(entry,), status="complete", planned=(f"Suite {found.suite}",),
     )  # fmt: skip
-    write_record(out / FOLDER / STEP, suite_record(found, model))
+    folder = out / FOLDER / STEP
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made ({error.strerror or error}): choose another directory") from error
+    write_record(folder, suite_record(found, model))
     write_run(out, run)
     return write_report(out)
 

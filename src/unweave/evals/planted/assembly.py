@@ -28,8 +28,8 @@ from unweave.tensors.linalg import random_orthogonal
 
 CONSTANT = 100.0
 ONE = "one"
-Parts = Mapping[str, Float[Tensor, "size columns"]]
-"""Variable -> matrix from its values to the columns of a query, key or value."""
+Parts = Mapping[str, Tensor]
+"""Variable -> matrix (its size, columns) from its values to the columns of a query, key or value."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,8 @@ class BehaviourTask:
 
     world: StyleWorld
     model: Model
+    name: str = "honesty"
+    """Of the suite that it is for."""
 
     def texts(self, seed: int) -> tuple[list[ContrastPair], list[Continued], list[str]]:
         """(pairs, continuations, neutral texts).

@@ -166,7 +166,10 @@ def knowledge_conflict(
     firsts = sorted({_first_token(model, value) for value in facts.values()})
     asked = [_with_shots(model, name, facts, statement, question, rng, shots) for name in usable]
     knows = _answers(model, asked, firsts) == np.array([_first_token(model, facts[name]) for name in usable])
+    values = [facts[name] for name in usable]
+    majority = max(values.count(one) for one in set(values)) / len(values)
     known = [name for name, right in zip(usable, knows, strict=True) if right]
+    known = known if knows.mean() > majority else []  # one answer to everything is no knowledge
     rows = []
     for _ in range(count):
         entity = str(rng.choice(known if len(known) > 1 else usable))

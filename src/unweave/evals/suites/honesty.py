@@ -164,7 +164,7 @@ def prompted(model: Model, continued: Sequence[Continued], groups: Sequence[str]
     return SuiteRow(
         test="prompt alone" if asks else "no instruction", measure="log-probability of the continuation",
         scope="sequence", site="-", n=len(plain), done=done, plain=grouped_mean(plain, codes, seed=seed),
-        whole=grouped_mean(sides[0] - sides[1], codes, seed=seed) if asks else None, spreads=(),
+        whole=grouped_mean(sides[0] - sides[1], codes, seed=seed) if asks and done >= LEAST_DONE else None, spreads=(),
         note="" if done >= LEAST_DONE else cannot(done, "continuations"),
     )  # fmt: skip
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from unweave.errors import InputError
 from unweave.evals.causal import disentangle, interchange_effect
 from unweave.evals.findings import Prediction
 from unweave.evals.patching import patching
@@ -135,9 +134,3 @@ MADE: Mapping[str, Callable[[PlantedTask, int, int], list[SuiteTest]]] = Mapping
     {"ioi": _prompts(ioi), "greater-than": _prompts(greater_than), "knowledge-conflict": _conflict}
 )
 """Suite -> its tests at the sites of the planted model."""
-
-
-def check_task(name: str, task: PlantedTask) -> None:
-    """Raises where the planted model is that of another suite."""
-    if task.name != name:
-        raise InputError(f"the planted model does {task.name}: give planted_task({name!r})")

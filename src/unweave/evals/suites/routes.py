@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from unweave.evals.planted.tasks import PlantedTask
 from unweave.evals.spread import route_selectivity
 from unweave.evals.suites.facts import knowledge_conflict
-from unweave.evals.suites.planted_truth import check_task, run_planted_task
+from unweave.evals.suites.planted_truth import run_planted_task
 from unweave.evals.suites.result import SuiteResult, SuiteRow
 from unweave.evals.suites.tables_of_facts import read_facts
 from unweave.evals.suites.words import middle_site
@@ -28,7 +28,6 @@ def run_conflict(model: Model | PlantedTask, featurizer: Any, asked: Asked) -> S
     from unweave.evals.suites.running import run_tests
 
     if isinstance(model, PlantedTask):
-        check_task("knowledge-conflict", model)
         found = run_planted_task(model, featurizer, asked)
         rows, names = found.rows, model.layout.names() if featurizer is None else None
         return SuiteResult(

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from unweave.errors import unknown_name
+from unweave.errors import InputError, unknown_name
 from unweave.evals.changes import source_of
 from unweave.evals.findings import codes_of, grouped_mean
 from unweave.evals.patching import Change, Patching, patching, scores
+from unweave.evals.planted.behaviour_task import BehaviourTask
+from unweave.evals.planted.tasks import PlantedTask
 from unweave.evals.spread import Spread, references, spread
 from unweave.evals.suites.published import SuiteTest
 from unweave.evals.suites.result import SuiteResult, SuiteRow
@@ -28,7 +30,7 @@ LEAST_DONE = 0.5
 
 
 def run_suite(
-    model: Model,
+    model: Model | PlantedTask | BehaviourTask | None,
     featurizer: Featurizer | None,
     suite: str,
     *,
@@ -42,7 +44,7 @@ def run_suite(
     """Every test of a suite, at the site of the featurizer, or at the published ones where there is none.
 
     Args:
-        model: The model.
+        model: The model; a planted one brings what is known of it; None for the suite `planted` alone.
         featurizer: A partition at one site; None measures whole sites, or what the suite fits itself.
         suite: One of `suite_names()`.
         count: Prompts, pairs or claims of each test; None is the suite's own number.
@@ -62,16 +64,19 @@ def run_suite(
         DataError: The tokenizer does not cut the suite's words as it needs.
 
     Example:
-        >>> from unweave.evals.planted.tasks import planted_task
-        >>> task = planted_task("ioi")
-        >>> found = run_suite(task.model, task.featurizer("position signal"), "ioi", count=30)
-        >>> [row["done"] for row in found.table()][0], found.ginis()["planted"] > 0.8
-        (1.0, True)
+        >>> import unweave as uw
+        >>> found = run_suite(uw.load_model("zoo:modadd"), None, "modular-addition", count=12)
+        >>> found.as_expected(), found.claims[0].finding.effect.value
+        ((2, 2), 1.0)
     """
     from unweave.evals.suites.table import SUITES, Asked
 
     if suite not in SUITES:
         raise unknown_name("suite", suite, SUITES)
+    if model is None and suite != "planted":
+        raise InputError(f"suite {suite!r} needs a model: {SUITES[suite].model}")
+    if isinstance(model, PlantedTask | BehaviourTask) and model.name != suite:
+        raise InputError(f"the planted model does {model.name}, not {suite}: give the one of that suite")
     given = Asked(
         count=SUITES[suite].count if count is None else count, data=data, site=site, rows=rows, seed=seed,
         progress=progress,
