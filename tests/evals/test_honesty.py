@@ -16,7 +16,7 @@ from words_tokenizer import words_tokenizer
 
 @pytest.fixture(scope="module")
 def studied():
-    return run_suite(planted_behaviour(), None, "honesty", count=20)
+    return run_suite(planted_behaviour(), None, "honesty", count=10)
 
 
 def test_the_planted_behaviour_is_found_and_the_decoy_is_not(studied):

@@ -91,6 +91,7 @@ def test_names_are_answered_with_the_right_ones(tasks):
         run_suite(tasks["ioi"], None, "ioi", data="x.json")
 
 
+@pytest.mark.slow
 def test_a_suite_on_its_planted_model_finds_what_is_known(tasks):
     found = run_suite(tasks["knowledge-conflict"], None, "knowledge-conflict", count=10)
     right, known = found.as_expected()
@@ -108,6 +109,5 @@ def test_every_claim_of_a_planted_suite_comes_out_as_known(tasks, name):
     right, known = found.as_expected()
     assert right == known >= 3
     if name != "ravel":
-        assert (
-            min(row["share of the whole"] for row in found.tables["blocks"] if row["share of the whole"] > 0.5) > 0.95
-        )
+        shares = [row["share of the whole"] for row in found.tables["blocks"]]
+        assert min(one for one in shares if one > 0.5) > 0.95

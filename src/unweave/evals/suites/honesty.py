@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from unweave.activations.concepts import ContrastPair, read_records
 from unweave.errors import InputError, nearest
@@ -80,13 +81,13 @@ def run_honesty(model: Model | BehaviourTask, featurizer: Any, asked: Asked) -> 
         raise InputError("suite 'honesty' finds its directions in contrast pairs: leave out the artifact")
     task = model if isinstance(model, BehaviourTask) else None
     loaded: Model = model.model if isinstance(model, BehaviourTask) else model
+    sites = _sites(loaded, asked.site)
     data = read_behaviour(asked.data) if asked.data is not None else _built_in(loaded, task, asked.seed)
     data = replace(data, pairs=data.pairs[: asked.count], continued=data.continued[: asked.count])
     continued, groups = continued_tokens(loaded, data.continued)
     baseline = prompted(loaded, data.continued, groups, asked.seed)
     if baseline.note:
         return SuiteResult(suite="honesty", model=loaded.fingerprint, rows=(baseline,), seed=asked.seed)
-    sites = _sites(loaded, asked.site)
     asked.progress.note(f"{len(data.pairs)} pairs, {len(data.continued)} continuations, {len(sites)} sites")
     read = layer_study(loaded, data.pairs, sites, method="mean_difference", seed=asked.seed)
     study = contrast_study(
@@ -188,7 +189,7 @@ def persisting(
         seed: Of the interval.
     """
     tokens, prompts, behaviour = continued
-    longest = int((tokens.lengths() - np.asarray(prompts)).min())
+    longest = int((tokens.lengths() - torch.tensor(list(prompts))).min())
     if longest < 4:
         return ()
     rows = []
