@@ -19,18 +19,21 @@ def studied():
     return run_suite(planted_behaviour(), None, "honesty", count=10)
 
 
+@pytest.mark.slow
 def test_the_planted_behaviour_is_found_and_the_decoy_is_not(studied):
     assert studied.as_expected() == (4, 4)
     assert studied.rows[0].done == 1.0
     assert studied.rows[0].whole.low > 0  # asking for it works
 
 
+@pytest.mark.slow
 def test_first_tokens_claim_the_reverse(studied):
     """The continuations begin in the wrong style: the direction of the style lowers what their first token says."""
     row = studied.tables["first tokens against whole continuations"][0]
     assert (row["whole continuation"], row["first token"]) == ("supported", "refuted")
 
 
+@pytest.mark.slow
 def test_schedules_and_persistence_stand_beside_it(studied, tmp_path):
     (title,) = (one for one in studied.tables if one.startswith("schedules"))
     assert {row["schedule"] for row in studied.tables[title]} == {"always", "prompt", "first:1", "every:2"}

@@ -4,7 +4,7 @@ chosen on some entities and tested on others.
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
 | `disentangle` | (cause + isolate) / 2 | share | held-out entities | Huang et al. 2024, arXiv 2402.17700, section 3 |
-| `alignment` | Q | (d, k) | multi-attribute DAS: cause and isolate pairs together | same, section 4 |
+| `_alignment` | Q | (d, k) | multi-attribute DAS: cause and isolate pairs together | same, section 4 |
 """
 
 from __future__ import annotations

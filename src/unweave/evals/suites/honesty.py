@@ -246,9 +246,7 @@ def _sites(model: Model, site: str | None) -> list[str]:
     names = [str(one) for one in model.sites()]
     stream = [one for one in names if one.endswith(".resid_post")]
     if not model.predicts_next or not stream:
-        raise InputError(
-            f"{model.name or 'this model'} does not predict a next token: a causal language model is needed"
-        )
+        raise InputError(f"{model.name or 'this model'} predicts no next token: a causal language model is needed")
     return stream if site is None else [site]
 
 

@@ -1,15 +1,14 @@
 """Circuits whose mechanism is published, as suites: our tests must support the published part and no decoy beside it.
 
-| suite | published | source |
-|---|---|---|
-| induction | heads 1 to 3 of block 1 copy; head 2 of block 0 looks one back and feeds their keys | weights of arXiv 2301.05217's code |
-| brackets | head 1 of block 2 reports a negative depth from the right, head 0 a wrong total | ARENA's balanced-bracket classifier |
-| modular-addition | a few frequencies carry the sum | Nanda et al. 2023, arXiv 2301.05217, section 4 |
-| copying | no heads are published: its claims are open | arXiv 2508.01916, the copy transformer |
+* induction: heads 1 to 3 of block 1 copy what followed; head 2 of block 0 looks one back and feeds their keys (weights
+  of arXiv 2301.05217's code).
+* brackets: head 1 of block 2 reports a negative depth from the right, head 0 a wrong total (ARENA's classifier).
+* modular-addition: a few frequencies carry the sum (Nanda et al. 2023, arXiv 2301.05217, section 4).
+* copying: no heads are published, its claims are open (arXiv 2508.01916, the copy transformer).
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
-| `path` | z_h W_O into the keys of block 1 alone | (batch, pos, d) | direct path between two heads | Wang et al. 2022, arXiv 2211.00593, path patching |
+| `paths_to_keys` | z_h W_O into the keys of block 1 alone | (batch, pos, d) | direct path between two heads | Wang et al. 2022, arXiv 2211.00593, path patching |
 """  # noqa: E501 - a table does not wrap
 
 from __future__ import annotations
