@@ -2,7 +2,11 @@
 
 A claim says beforehand whether it should hold: a published or planted mechanism should be supported, a decoy should
 not. Where nothing is known beforehand, it is an open question.
-"""
+
+| code | paper | shape | meaning, unit | where |
+|---|---|---|---|---|
+| `ginis` | G of e_s, e_s / (d_s/d), e_s / (var_s/total) | 3 | concentration of the effect over blocks | specs/evaluation.md, 4.1 |
+"""  # noqa: E501 - a table does not wrap
 
 from __future__ import annotations
 

@@ -3,8 +3,7 @@ claims that a suite makes where the mechanism is known.
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
-| `ginis` | G of e_s, e_s / (d_s/d), e_s / (var_s/total) | 3 | concentration of the effect over blocks | specs/evaluation.md, 4.1 |
-| `whole` | B(x_b; h := h_s) - B(x_b) | scalar | effect of the whole site | same, section 9 |
+| `whole` | B(x_b; h := h_s) - B(x_b) | scalar | effect of the whole site | specs/evaluation.md, section 9 |
 """  # noqa: E501 - a table does not wrap
 
 from __future__ import annotations
