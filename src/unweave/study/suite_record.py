@@ -77,9 +77,7 @@ def sentences(found: SuiteResult) -> tuple[str, ...]:
     supported = [one for one in found.claims if one.finding is not None and one.finding.supported]
     asked = [one for one in found.claims if one.finding is not None]
     if asked:
-        said.append(
-            f"{len(supported)} of {len(asked)} claims are supported against random controls of equal rank and norm."
-        )
+        said.append(f"{len(supported)} of {len(asked)} claims are supported against their controls.")
     for row in found.rows:
         if row.whole is not None and row.spreads:
             best = row.spreads[0].row()

@@ -166,10 +166,8 @@ def knowledge_conflict(
     firsts = sorted({_first_token(model, value) for value in facts.values()})
     asked = [_with_shots(model, name, facts, statement, question, rng, shots) for name in usable]
     knows = _answers(model, asked, firsts) == np.array([_first_token(model, facts[name]) for name in usable])
-    values = [facts[name] for name in usable]
-    majority = max(values.count(one) for one in set(values)) / len(values)
     known = [name for name, right in zip(usable, knows, strict=True) if right]
-    known = known if knows.mean() > majority else []  # one answer to everything is no knowledge
+    known = known if knows.mean() > _majority([facts[name] for name in usable]) else []
     rows = []
     for _ in range(count):
         entity = str(rng.choice(known if len(known) > 1 else usable))
@@ -200,6 +198,11 @@ def knowledge_conflict(
         )
         for name, place in (("context", 1), ("memory", 2))
     ]  # fmt: skip
+
+
+def _majority(values: Sequence[str]) -> float:
+    """What one answer to everything would get right: that is no knowledge."""
+    return max(values.count(one) for one in set(values)) / len(values)
 
 
 def _put(text: str, entity: str, value: str = "") -> str:
