@@ -76,6 +76,8 @@ def run_suite(
         raise InputError(f"suite {suite!r} needs a model: {SUITES[suite].model}")
     if isinstance(model, PlantedTask | BehaviourTask) and model.name != suite:
         raise InputError(f"the planted model does {model.name}, not {suite}: give the one of that suite")
+    if isinstance(model, PlantedTask) and data is not None and SUITES[suite].data:
+        raise InputError("the planted model knows its own words alone: leave out the file, or give another model")
     given = Asked(
         count=SUITES[suite].count if count is None else count, data=data, site=site, rows=rows, seed=seed,
         progress=progress,
