@@ -33,6 +33,7 @@ COMMANDS = (
     ("ndm", "toy"),
     ("evaluate",),
     ("evaluate", "run"),
+    ("evaluate", "suites"),
     ("evaluate", "planted"),
     ("compare",),
     ("superpose",),

@@ -18,7 +18,7 @@ from unweave.evals.persistence import Persistence
 from unweave.evals.specificity import Removal
 from unweave.evals.spread import Spread
 from unweave.evals.suites.contrast import ContrastStudy, LayerEffect
-from unweave.evals.suites.running import SuiteResult, SuiteRow
+from unweave.evals.suites.result import SuiteResult, SuiteRow
 from unweave.evals.validity import DormantPath, Naturalness
 
 
@@ -72,6 +72,7 @@ def artifacts(estimate: Any) -> dict[str, Any]:
         spreads=(spread,),
         note="no",
     )
+    claim = Claim(about="é", site="s", expected=False, finding=finding, note="n")
     layer = LayerEffect(site="s", sequence=finding, first=finding, misled=True)
     return {
         "evals_verdict": Verdict.REFUTED,
@@ -147,5 +148,8 @@ def artifacts(estimate: Any) -> dict[str, Any]:
             layers=(layer,), best="s", schedules=({"schedule": "always", "effect": estimate()},), n=2, model="m", seed=0
         ),
         "suite_row": row,
-        "suite_result": SuiteResult(suite="ioi", model="m", rows=(row,), seed=0),
+        "suite_claim": claim,
+        "suite_result": SuiteResult(
+            suite="ioi", model="m", rows=(row,), seed=0, claims=(claim,), tables={"é": ({"block": 1, "x": None},)}
+        ),
     }

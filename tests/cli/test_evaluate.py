@@ -79,6 +79,15 @@ def test_decompositions_side_by_side(unweave, task, tmp_path):
         (("evaluate", "run", "--model", "zoo:docs", "--prompts", "1"), "at least 2"),
         (("evaluate", "run", "--model", "zoo:docs", "--suite", "ioi"), "names are one token"),
         (("evaluate", "planted", "--test", "steeering"), "nearest: 'steering'"),
+        (("evaluate", "run", "--model", "planted", "--suite", "brackets"), "no planted model for suite 'brackets'"),
+        (("evaluate", "run", "--model", "planted", "--data", "x.json"), "takes no file; those that take one: ravel"),
+        (("evaluate", "run", "--model", "planted", "--suite", "ravel", "--data", "x.json"), "knows its own words"),
+        (("evaluate", "run", "--model", "planted", "--suite", "honesty", "--data", "x.jsonl"), "cannot be read"),
+        (("evaluate", "run", "--model", "zoo:docs", "--suite", "induction"), "published model of 2 blocks"),
+        (("evaluate", "run", "--model", "zoo:docs", "--suite", "modular-addition"), "add modulo p"),
+        (("evaluate", "run", "--model", "none.safetensors", "--suite", "brackets"), "no model"),
+        (("evaluate", "run", "nothing-there", "--model", "planted"), "no artifact at"),
+        (("evaluate", "run", "--model", "zoo:digits", "--suite", "honesty"), "predicts no next token"),
         (("compare", "pca", "--model", "zoo:docs"), "no site was given"),
         (("compare", "topk-frosen", "--model", "zoo:docs", "--site", SITE), "nearest: 'topk-frozen'"),
         (("compare", "pca", "--model", "zoo:docs", "--site", SITE, "--budget", "0"), "--budget is 0: at least 1"),
@@ -119,3 +128,23 @@ def test_planted_rates_are_one_document(unweave, tmp_path):
     plan = unweave(*words, "--dry-run", "--json").document
     assert plan["rows"] == 2
     assert abs(plan["disk_bytes"] - (tmp_path / "planted.json").stat().st_size) < 30  # digits of the time
+
+
+def test_suites_are_listed(unweave):
+    done = unweave("evaluate", "suites", "--json")
+    assert done.code == 0
+    assert {"ioi", "honesty", "brackets", "planted"} <= set(done.document)
+    assert "knowledge-conflict" in unweave("evaluate", "suites").out
+
+
+def test_a_suite_keeps_its_result_and_its_page(unweave, tmp_path):
+    words = ("evaluate", "run", "--suite", "modular-addition", "--prompts", "12")
+    done = unweave(*words, "--out", tmp_path, "--json")
+    assert done.code == 0, done.err
+    assert (done.document["as_expected"], done.document["known"]) == (2, 2)
+    assert done.document["claims"][0]["verdict"] == "supported"
+    assert (tmp_path / "report.html").exists()
+    assert uw.load(tmp_path / "suite").claim_table()[0]["about"] == done.document["claims"][0]["about"]
+    plan = unweave("evaluate", "run", "--model", "planted", "--prompts", "30", "--dry-run", "--json").document
+    assert plan["prompts"] == plan["rows"] == 30
+    assert plan["seconds"] > 0

@@ -18,7 +18,8 @@ COMMANDS = {
     "ndm": ("ndm",), "ndm fit": ("ndm", "fit"), "ndm toy": ("ndm", "toy"),
     "superpose": ("superpose",), "superpose text": ("superpose", "text"),
     "superpose synthetic": ("superpose", "synthetic"), "superpose explain": ("superpose", "explain"),
-    "evaluate": ("evaluate",), "evaluate run": ("evaluate", "run"), "evaluate planted": ("evaluate", "planted"),
+    "evaluate": ("evaluate",), "evaluate run": ("evaluate", "run"), "evaluate suites": ("evaluate", "suites"),
+    "evaluate planted": ("evaluate", "planted"),
     "compare": ("compare",),
     "zoo list": ("zoo", "list"), "zoo train": ("zoo", "train"),
 }  # fmt: skip

@@ -21,7 +21,7 @@ from unweave.evals.suites.contrast import Continued, continued_tokens, contrast_
 from unweave.evals.suites.facts import attributes, knowledge_conflict
 from unweave.evals.suites.files import read_pairs
 from unweave.evals.suites.published import greater_than, ioi
-from unweave.evals.suites.running import run_suite, suite_tests
+from unweave.evals.suites.running import run_suite, run_test, suite_tests
 from unweave.features.bases import random_rotation
 from words_tokenizer import words_tokenizer
 
@@ -98,16 +98,16 @@ def test_a_suite_on_a_model_that_cannot_do_it_says_so(model, tmp_path):
         assert samples.same(uw.load(uw.save(found, tmp_path / name)), found)
     with pytest.raises(UnknownName, match="nearest: 'ioi'"):
         suite_tests(model, "iio")
+    with pytest.raises(UnknownName, match="nearest: 'ioi'"):
+        run_suite(model, basis, "iio")
 
 
 def test_a_suite_on_a_model_that_knows_the_answer(model):
     """Logits of the object are raised by hand: the suite then patches, and the spread is that of the partition."""
     test = ioi(model, count=20, seed=0)[1]
-    from unweave.evals.suites.running import _run_test
-
     favoured = replace(test, chance=-1e9)  # whatever it does counts as doing it
     basis = replace(random_rotation(32), site=test.site, blocks=(8,) * 4)
-    logit, share = _run_test(model, basis, favoured, None, 0)
+    logit, share = run_test(model, basis, favoured, None, 0)
     assert [one.basis for one in logit.spreads] == ["random", "identity", "random", "pca", "pca descending"]
     assert (logit.scope, share.unit if hasattr(share, "unit") else share.measure) == ("first-token", "probability")
     pairs = test.pairs()

@@ -148,15 +148,14 @@ def layers_cost(model: Model, records: Sequence[Any], sites: Sequence[str], opti
     return _where_it_can(parts, (len(records),), rows=len(records))
 
 
-def suite_cost(model: Model, featurizer: Any, suite: str, *, prompts: int, seed: int) -> Cost:
+def suite_cost(run: Callable[[int], Any], *, prompts: int) -> Cost:
     """Of `evaluate run`: in prompts."""
-    from unweave.evals.suites.running import run_suite
 
-    def run(count: int) -> list[Any]:
-        return [run_suite(model, featurizer, suite, count=count, seed=seed)]
+    def some(count: int) -> list[Any]:
+        return [run(count)]
 
-    parts = [Rehearsal(run=partial(run, count), work=(count,)) for count in sizes_for(prompts)]
-    return rehearse(parts).cost((prompts,), rows=prompts)
+    parts = [Rehearsal(run=partial(some, count), work=(count,)) for count in sizes_for(prompts)]
+    return _where_it_can(parts, (prompts,), rows=prompts)
 
 
 def planted_cost(*, seed: int, repeats: int, tests: Sequence[str] | None, calibration: int) -> Cost:

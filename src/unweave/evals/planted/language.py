@@ -33,6 +33,8 @@ WIDTH, WORDS = 24, 12
 CONSTANT, STYLE, MEMORY, TOPIC = range(4)
 TAG_FOR, TAG_AGAINST, NEUTRAL = 0, 1, 2
 """Tokens: the two tags, then neutral words, then words of the style, then words of the other."""
+STYLE_START = NEUTRAL + WORDS
+"""First word of the style; those of the other follow."""
 TAG = 4.0
 GAIN = 3.0
 VOCABULARY = 2 + 3 * WORDS

@@ -42,7 +42,9 @@ def key_frequencies(unembedding: Float[Tensor, "d v"], modulus: int) -> Float[np
     return strength.reshape(-1, 2).sum(1).numpy()
 
 
-def frequency_blocks(unembedding: Float[Tensor, "d v"], modulus: int, count: int, *, site: str) -> AffineFeaturizer:
+def frequency_blocks(
+    unembedding: Float[Tensor, "d v"], modulus: int, count: int, *, site: str, weakest: bool = False
+) -> AffineFeaturizer:
     """The subspaces of the stream that the unembedding reads the key frequencies by, two dimensions each.
 
     Args:
@@ -50,15 +52,22 @@ def frequency_blocks(unembedding: Float[Tensor, "d v"], modulus: int, count: int
         modulus: p.
         count: Key frequencies.
         site: Of the stream before the unembedding.
+        weakest: The frequencies that it reads least instead, outside of what it reads the strongest by: a decoy of
+            equal size.
 
     Example:
         >>> basis = frequency_blocks(torch.randn(12, 11), 11, 2, site="blocks.0.mlp")
         >>> basis.blocks, basis.width
         ((4,), 12)
     """
-    strongest = np.argsort(-key_frequencies(unembedding, modulus))[:count]
-    columns = [2 * int(one) + part for one in strongest for part in (0, 1)]
-    span = orthonormal_basis(unembedding[:, :modulus].double() @ _waves(modulus)[:, columns])
+    strength = key_frequencies(unembedding, modulus)
+    chosen = np.argsort(strength if weakest else -strength)[:count]
+    columns = [2 * int(one) + part for one in chosen for part in (0, 1)]
+    read = unembedding[:, :modulus].double() @ _waves(modulus)
+    span = orthonormal_basis(read[:, columns])
+    if weakest:
+        strongest = frequency_blocks(unembedding, modulus, count, site=site).read
+        span = orthonormal_basis(read[:, columns] - strongest @ (strongest.T @ read[:, columns]))
     return AffineFeaturizer(
         read=span, site=site, blocks=(span.shape[1],), gauge="rotation", provenance=Provenance(method="key frequencies")
     )

@@ -42,6 +42,9 @@ class Continued:
     other: str
     group: str = ""
     """Entity or topic; each prompt its own where it is empty."""
+    positive_prompt: str = ""
+    """The prompt with an instruction that asks for the behaviour: what prompting alone does."""
+    negative_prompt: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from unweave.errors import DataError, InputError
 from unweave.evals.behaviours import logit_difference, probability
 from unweave.evals.pairs import Pairs
 from unweave.evals.suites.published import SuiteTest
-from unweave.evals.suites.words import CITIES, CITY_TEMPLATES, LAUREATES, MADE_UP, filled, token_ids
+from unweave.evals.suites.words import CITIES, CITY_TEMPLATES, LAUREATES, MADE_UP, prefix_ids, token_ids
 from unweave.models.model import Model
 from unweave.models.tokens import Tokens, pad
 
@@ -144,9 +145,17 @@ def knowledge_conflict(
             `memory`: at both, so that nothing is known of it. Measures: P(context answer), P(true answer), first
             tokens.
 
+        A prompt counts as done where the model knows the fact without the wrong statement and answers one of the two
+        with it; prompts are about entities that it knows, where it knows any.
+
     Raises:
-        DataError: No invented name has as many tokens as an entity.
+        DataError: No invented name has as many tokens as an entity, or the facts have one value.
     """
+    if len(set(facts.values())) < 2 or len(facts) < shots + 2:
+        raise DataError(
+            f"{len(facts)} facts with {len(set(facts.values()))} values: at least {shots + 2} entities and two values"
+            " are needed for a conflict"
+        )
     lengths: dict[int, list[str]] = {}
     for name in invented:
         lengths.setdefault(len(token_ids(model, f" {name}")), []).append(name)
@@ -154,15 +163,19 @@ def knowledge_conflict(
     usable = [name for name in facts if len(token_ids(model, f" {name}")) in lengths]
     if not usable:
         raise DataError("no invented name has as many tokens as an entity: give invented= names that do")
+    firsts = sorted({_first_token(model, value) for value in facts.values()})
+    asked = [_with_shots(model, name, facts, statement, question, rng, shots) for name in usable]
+    knows = _answers(model, asked, firsts) == np.array([_first_token(model, facts[name]) for name in usable])
+    known = [name for name, right in zip(usable, knows, strict=True) if right]
+    known = known if knows.mean() > _majority([facts[name] for name in usable]) else []
     rows = []
     for _ in range(count):
-        entity = str(rng.choice(usable))
+        entity = str(rng.choice(known if len(known) > 1 else usable))
         wrong = str(rng.choice(sorted({value for value in facts.values() if value != facts[entity]})))
-        others = rng.choice([name for name in facts if name != entity], size=shots, replace=False)
+        between = _between(entity, facts, statement, rng, shots)
         made_up = str(rng.choice(lengths[len(token_ids(model, f" {entity}"))]))
-        between = " ".join(statement.format(e=one, v=facts[str(one)]) for one in others)
         texts = [
-            f" {statement.format(e=first, v=wrong)} {between} {question.format(e=second)}"
+            f" {_put(statement, first, wrong)} {between} {_put(question, second)}"
             for first, second in ((entity, entity), (made_up, entity), (made_up, made_up))
         ]
         ids = [token_ids(model, text) for text in texts]
@@ -171,6 +184,8 @@ def knowledge_conflict(
     if len(rows) < 2:
         raise DataError("the invented names change the number of tokens in every prompt: give others")
     base = _tokens([row[0] for row in rows])
+    said = _answers(model, [row[0] for row in rows], firsts)
+    able = np.array([row[5] in known and one in row[3:5] for row, one in zip(rows, said, strict=True)])
     right, true = [row[3] for row in rows], [row[4] for row in rows]
     groups = np.array([row[5] for row in rows])
     shares = (probability([[one] for one in answers]) for answers in (right, true))
@@ -179,15 +194,61 @@ def knowledge_conflict(
         SuiteTest(
             name=name, site=site, base=base, source=_tokens([row[place] for row in rows]), positions="all",
             measures=measures,
-            chance=-np.inf, groups=groups,
+            chance=-np.inf, groups=groups, able=able,
         )
         for name, place in (("context", 1), ("memory", 2))
     ]  # fmt: skip
 
 
+def _majority(values: Sequence[str]) -> float:
+    """What one answer to everything would get right: that is no knowledge."""
+    return max(values.count(one) for one in set(values)) / len(values)
+
+
+def _put(text: str, entity: str, value: str = "") -> str:
+    return text.replace("{e}", entity).replace("{v}", value)
+
+
+def _between(entity: str, facts: Mapping[str, str], statement: str, rng: np.random.Generator, shots: int) -> str:
+    """True statements about others."""
+    others = rng.choice([name for name in facts if name != entity], size=shots, replace=False)
+    return " ".join(_put(statement, str(one), facts[str(one)]) for one in others)
+
+
+def _with_shots(
+    model: Model,
+    entity: str,
+    facts: Mapping[str, str],
+    statement: str,
+    question: str,
+    rng: np.random.Generator,
+    shots: int,
+) -> list[int]:
+    return token_ids(model, f" {_between(entity, facts, statement, rng, shots)} {_put(question, entity)}")
+
+
+def _answers(model: Model, rows: Sequence[Sequence[int]], among: Sequence[int]) -> np.ndarray:
+    """The likeliest of some tokens after each prompt."""
+    tokens, options = _tokens(rows), torch.tensor(list(among))
+    found = []
+    for first in range(0, len(rows), 64):
+        part = Tokens(ids=tokens.ids[first : first + 64], mask=tokens.mask[first : first + 64])
+        with torch.no_grad():
+            logits = model(part)
+        last = logits[torch.arange(len(part)), part.lengths() - 1].cpu()
+        found.append(options[last[:, options].argmax(-1)].numpy())
+    return np.concatenate(found)
+
+
 def _entity_prompt(model: Model, template: str, entity: str) -> tuple[list[int], int]:
-    ids, places = filled(model, template.replace(" {e}", "{e}"), {"e": token_ids(model, f" {entity}")})
-    return ids, places["e"]
+    """The ids of a template with its entity, and the position of the entity's last token; the blank before it is its
+    own.
+    """
+    before, _, after = template.partition("{e}")
+    name = f" {entity}" if before.endswith(" ") else entity
+    ids = [*prefix_ids(model), *token_ids(model, before.removesuffix(" ") if name[0] == " " else before)]
+    ids += token_ids(model, name)
+    return [*ids, *token_ids(model, after)], len(ids) - 1
 
 
 def _first_token(model: Model, value: str) -> int:

@@ -61,6 +61,8 @@ class SuiteTest:
     """(answer of the base, what the corruption would have it say, answer of the source), ids of each prompt; None where
     an answer is a set of tokens.
     """
+    able: np.ndarray | None = None
+    """Whether the model does each prompt, where `chance` does not say it."""
 
     def pairs(self) -> Pairs:
         """The test as pairs, the two answers competing.

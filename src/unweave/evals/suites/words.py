@@ -117,7 +117,8 @@ def single_tokens(model: Model, words: Sequence[str], *, least: int, kind: str) 
     Raises:
         DataError: Fewer than needed.
     """
-    found = {word: ids[0] for word in words if len(ids := token_ids(model, f" {word}")) == 1}
+    unknown = getattr(model.tokenizer, "unk_token_id", None)
+    found = {word: ids[0] for word in words if len(ids := token_ids(model, f" {word}")) == 1 and ids[0] != unknown}
     if len(found) < least:
         raise DataError(
             f"{len(found)} of {len(words)} {kind} are one token for this model's tokenizer: {least} are needed, the"
@@ -145,3 +146,22 @@ def filled(model: Model, template: str, slots: Mapping[str, Any]) -> tuple[list[
             ids += list(slots[slot])
             places[slot] = len(ids) - 1
     return ids, places
+
+
+def middle_site(model: Model, component: str) -> str:
+    """The site of a component in the middle block; the end of that block where the family has none.
+
+    Args:
+        model: A transformer.
+        component: Such as `resid_mid`.
+
+    Raises:
+        InputError: A plain module, which has no blocks.
+    """
+    names = [str(one) for one in model.sites()]
+    stream = [one for one in names if one.endswith(".resid_post")]
+    if model.family is None or not stream:
+        raise InputError(f"{model.name or 'this model'} has no residual stream by name: a language model is needed")
+    middle = stream[len(stream) // 2]
+    wanted = middle.replace("resid_post", component)
+    return wanted if wanted in names else middle

@@ -1,0 +1,77 @@
+"""The study of a behaviour as a suite: on the planted language model its answer is known; files are read by line."""
+
+import json
+
+import pytest
+
+import samples
+import tiny
+import unweave as uw
+from unweave.errors import InputError
+from unweave.evals.planted.behaviour_task import planted_behaviour
+from unweave.evals.suites.honesty import read_behaviour
+from unweave.evals.suites.running import run_suite
+from words_tokenizer import words_tokenizer
+
+
+@pytest.fixture(scope="module")
+def studied():
+    return run_suite(planted_behaviour(), None, "honesty", count=10)
+
+
+@pytest.mark.slow
+def test_the_planted_behaviour_is_found_and_the_decoy_is_not(studied):
+    assert studied.as_expected() == (4, 4)
+    assert studied.rows[0].done == 1.0
+    assert studied.rows[0].whole.low > 0  # asking for it works
+
+
+@pytest.mark.slow
+def test_first_tokens_claim_the_reverse(studied):
+    """The continuations begin in the wrong style: the direction of the style lowers what their first token says."""
+    row = studied.tables["first tokens against whole continuations"][0]
+    assert (row["whole continuation"], row["first token"]) == ("supported", "refuted")
+
+
+@pytest.mark.slow
+def test_schedules_and_persistence_stand_beside_it(studied, tmp_path):
+    (title,) = (one for one in studied.tables if one.startswith("schedules"))
+    assert {row["schedule"] for row in studied.tables[title]} == {"always", "prompt", "first:1", "every:2"}
+    (life,) = studied.tables["persistence after injection stops, tokens"]
+    assert (life["stop"], life["half-life"]) == (4, 1.0)  # the memory lasts for one token
+    assert samples.same(uw.load(uw.save(studied, tmp_path / "s")), studied)
+
+
+def test_a_model_without_the_behaviour_is_told_so():
+    tokenizer = words_tokenizer()
+    model = tiny.model_of("gpt2", tokenizer=tokenizer, vocabulary=len(tokenizer), seed=3)
+    found = run_suite(model, None, "honesty")
+    assert found.rows[0].done < 0.5
+    assert not found.tested
+    assert "does not do this task" in found.notes()[0]
+    with pytest.raises(InputError, match="leave out the artifact"):
+        run_suite(model, uw.features.random_rotation(32), "honesty")
+    with pytest.raises(InputError, match="predicts no next token"):
+        run_suite(tiny.text_model("bert"), None, "honesty")
+
+
+def test_a_file_of_ones_own(tmp_path):
+    path = tmp_path / "b.jsonl"
+    pair = {"positive": "a b", "negative": "a c", "group": 1}
+    row = {"prompt": "a", "showing": " b", "other": " c", "positive_prompt": "x", "negative_prompt": "y"}
+    path.write_text("\n".join(json.dumps(one) for one in (pair, row, {"neutral": "n"})))
+    found = read_behaviour(path)
+    assert (found.pairs[0].group, found.continued[0].showing, found.neutral) == ("1", " b", ("n",))
+    for lines, message in (
+        (["{"], "line 1: not JSON"),
+        (["[1]"], "line 1: no pair"),
+        ([json.dumps(pair)], "1 contrast pairs and 0 continuations"),
+        ([json.dumps({**row, "shwoing": "x"})], "unknown key 'shwoing'; nearest: 'showing'"),
+        ([json.dumps({"prompt": "a", "showing": ""})], "no text under showing, other"),
+        ([json.dumps({"positive": "a"})], "the pair has no negative"),
+    ):
+        path.write_text("\n".join(lines))
+        with pytest.raises(InputError, match=message):
+            read_behaviour(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_behaviour(tmp_path / "none")
