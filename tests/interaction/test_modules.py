@@ -6,6 +6,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from interaction.nets import draw, perceptron
 from unweave.errors import InputError
@@ -52,6 +53,19 @@ def test_planted_modules_are_found_and_a_random_graph_has_none():
     random = modules(graph_of(RANDOM, RANDOM))
     assert random.p_value > 0.05
     assert random.modularity > 0.1  # which alone says nothing
+
+
+def test_graphs_that_are_random_themselves_are_called_modular_no_more_often_than_they_may():
+    """Law of a p-value: of graphs drawn as the null is, at most alpha of them are below alpha, up to the binomial
+    limit; the best of ten runs against single ones goes over it.
+    """
+    alpha, graphs = 0.1, 60
+    drawn = [(torch.rand(9, 9, generator=torch.Generator().manual_seed(seed)) < 0.3).float() for seed in range(graphs)]
+    found = [modules(graph_of(one), null=19) for one in drawn]
+    limit = stats.binom.ppf(0.999, graphs, alpha)
+    assert sum(one.p_value <= alpha for one in found) <= limit
+    unfair = [(1 + sum(score >= one.modularity for score in one.null)) / 20 for one in found]
+    assert sum(p <= alpha for p in unfair) > limit
 
 
 def test_resolution_decides_the_number():

@@ -38,9 +38,10 @@ class Modules:
     agreement: float
     """Mean adjusted mutual information of the partitions of two seeds; 1 if all find the same."""
     null: tuple[float, ...]
-    """Modularity of each rewired graph."""
+    """Modularity of each rewired graph, by one run of the method."""
     p_value: float
-    """Share of rewired graphs at least as modular, the graph itself counted."""
+    """Share of rewired graphs at least as modular, the graph itself counted; one run each, its first one too: the best
+    of several runs against single ones would call most graphs modular."""
     edges: int
     """Edges that were used."""
 
@@ -103,7 +104,7 @@ def modules(
     for draw in range(null):
         random = np.random.default_rng([draw, 1])
         rewired = _graph([edge for block in blocks for edge in _rewired(_edges(block), random)])
-        found = nx.community.louvain_communities(rewired, resolution=gamma, seed=draw)
+        found = nx.community.louvain_communities(rewired, resolution=gamma, seed=draw)  # one run, as `scores[0]` is
         drawn.append(float(nx.community.modularity(rewired, found, resolution=gamma)))
     return Modules(
         members=tuple(tuple(sorted(one)) for one in sorted(best, key=lambda one: (-len(one), sorted(one)))),
@@ -112,7 +113,7 @@ def modules(
         modularity_plain=float(nx.community.modularity(whole, best)),
         agreement=float(np.mean(agreement)) if agreement else 1.0,
         null=tuple(drawn),
-        p_value=(1 + sum(one >= max(scores) for one in drawn)) / (1 + null) if null else float("nan"),
+        p_value=(1 + sum(one >= scores[0] for one in drawn)) / (1 + null) if null else float("nan"),
         edges=len(edges),
     )
 

@@ -100,7 +100,7 @@ class ContrastStudy:
 
 def contrast_study(
     model: Model,
-    directions: Mapping[str, Direction],
+    directions: Mapping[Any, Direction],
     continued: tuple[Tokens, Sequence[int], Behaviour],
     *,
     neutral: Any = None,

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from unweave.evals.averages import sign_flip
 from unweave.evals.behaviours import SEQUENCE, Behaviour, logit_difference
 from unweave.evals.causal import interchange_accuracy, interchange_effect, shift_by
 from unweave.evals.changes import exchange, other_rows
-from unweave.evals.findings import Finding, Prediction, grouped_mean, judged
+from unweave.evals.findings import Finding, Prediction, judged
 from unweave.evals.patching import patching, scores
 from unweave.evals.removal import ablate_block
 from unweave.evals.suites.circuits import frequency_blocks, key_frequencies, modular_addition_pairs
@@ -36,6 +37,7 @@ from unweave.features.affine import AffineFeaturizer
 from unweave.models.modadd import ModularAddition
 from unweave.models.model import Model
 from unweave.models.plain_transformer import PlainTransformer
+from unweave.tensors.grouped import grouped_mean
 
 if TYPE_CHECKING:
     from unweave.evals.suites.table import Asked
@@ -266,10 +268,11 @@ def against_others(
     apart, codes = effects[head] - effects[other], np.arange(effects.shape[1])
     p_value, claim = sign_flip(apart, seed=seed), Prediction()
     control = float(means[other])
-    difference = grouped_mean(apart, codes, seed=seed, p_value=p_value, null=0.0)
+    difference = replace(grouped_mean(apart, codes, seed=seed), p_value=p_value, null=0.0)
     return Finding(
         test=test, formula=formula, unit=measure.unit, scope=measure.scope,
-        effect=grouped_mean(effects[head], codes, seed=seed, control=control, p_value=p_value), difference=difference,
+        effect=replace(grouped_mean(effects[head], codes, seed=seed), control=control, p_value=p_value),
+        difference=difference,
         values=effects[head], null=tuple(sorted(float(one) for one in np.delete(means, head))), draws=len(effects) - 1,
         floor=0.0, ceiling=None, prediction=claim, verdict=judged(difference, claim, p_value),
         warnings=difference.warnings, details={"strongest other": other},

@@ -23,6 +23,7 @@ from unweave.evals.suites.result import SuiteResult, SuiteRow
 from unweave.features.featurizer import Featurizer
 from unweave.log import SILENT, Progress
 from unweave.models.model import Model
+from unweave.tensors.grouped import grouped_mean
 
 LEAST_DONE = 0.5
 """The model must do the task on at least this share of the prompts."""
