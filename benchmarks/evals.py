@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 import unweave as uw
-from unweave.evals.changes import exchange
+from unweave.evals.causing.changes import exchange
 from unweave.evals.planted.negative import NEGATIVE, negative_rates
 from unweave.evals.planted.suite import PLANTED, evaluate_planted
 from unweave.features.bases import random_rotation

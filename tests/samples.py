@@ -21,7 +21,7 @@ import samples_superposition
 import unweave as uw
 from unweave.artifact import KINDS
 from unweave.config import Config
-from unweave.evals.ablation import Ablation
+from unweave.evals.causing.ablation import Ablation
 from unweave.features.activation import Activation
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.bases import neurons, pca, random_rotation

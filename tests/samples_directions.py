@@ -9,13 +9,13 @@ import torch
 
 from unweave.directions.consistency import ContrastProbe
 from unweave.directions.labelled import labelled_moments
-from unweave.evals.detecting import Transfer
-from unweave.evals.erasure import Erasure
 from unweave.evals.layer_study import LayerReading, LayerStudy
-from unweave.evals.reading_writing import ReadWrite
-from unweave.evals.reconstruction import Reconstruction, Sparsity
-from unweave.evals.steadiness import Steadiness
-from unweave.evals.unembedding import Entropy, Unembedding
+from unweave.evals.reading.detecting import Transfer
+from unweave.evals.reading.erasure import Erasure
+from unweave.evals.reading.reading_writing import ReadWrite
+from unweave.evals.reading.reconstruction import Reconstruction, Sparsity
+from unweave.evals.reading.steadiness import Steadiness
+from unweave.evals.reading.unembedding import Entropy, Unembedding
 from unweave.features.bundle import Bundle
 from unweave.features.direction import Direction
 from unweave.features.eraser import Eraser

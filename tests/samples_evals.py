@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from unweave.evals.absorption import Absorption
 from unweave.evals.card import EvidenceCard
-from unweave.evals.code_length import CodeLength
+from unweave.evals.causing.curves import Curves, Trace
+from unweave.evals.causing.masks import LearnedMask
+from unweave.evals.causing.memory import Memory
+from unweave.evals.causing.persistence import Persistence
+from unweave.evals.causing.spread import Spread
+from unweave.evals.causing.validity import DormantPath, Naturalness
 from unweave.evals.comparing import Contender, Contest
-from unweave.evals.curves import Curves, Trace
 from unweave.evals.findings import Finding, Prediction, Verdict
-from unweave.evals.masks import LearnedMask
-from unweave.evals.memory import Memory
-from unweave.evals.persistence import Persistence
-from unweave.evals.specificity import Removal
-from unweave.evals.spread import Spread
+from unweave.evals.reading.absorption import Absorption
+from unweave.evals.reading.code_length import CodeLength
+from unweave.evals.reading.specificity import Removal
 from unweave.evals.suites.contrast import ContrastStudy, LayerEffect
 from unweave.evals.suites.result import SuiteResult, SuiteRow
-from unweave.evals.validity import DormantPath, Naturalness
 
 
 def artifacts(estimate: Any) -> dict[str, Any]:

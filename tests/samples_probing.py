@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from unweave.evals.ablation import Ablation
-from unweave.evals.class_ablation import ClassAblation, TokenRise
+from unweave.evals.causing.ablation import Ablation
+from unweave.evals.causing.class_ablation import ClassAblation, TokenRise
 from unweave.evals.contexts import Context
 from unweave.evals.neuron_card import Histogram, NeuronCard, WeightStatistic
 from unweave.probing.classes import ClassProbe, ClassSweep

@@ -154,7 +154,8 @@ def test_symbols_tables_are_where_formulas_are():
     named = {module.name for module in WITH_SYMBOLS}
     assert {
         "unweave.tensors.logistic", "unweave.tensors.moments", "unweave.tensors.resampling", "unweave.tensors.scores",
-        "unweave.probing.ranking", "unweave.evals.effects", "unweave.features.affine", "unweave.features.compare",
+        "unweave.probing.ranking", "unweave.evals.causing.effects", "unweave.features.affine",
+        "unweave.features.compare",
     } <= named  # fmt: skip
 
 

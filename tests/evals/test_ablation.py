@@ -10,8 +10,8 @@ import unweave as uw
 from laws_evals import batches_of
 from unweave.errors import DataError, FingerprintError, InputError
 from unweave.evals import ablate, effects_of
-from unweave.evals.ablation import random_sets, unit_means
-from unweave.evals.effects import plain_run
+from unweave.evals.causing.ablation import random_sets, unit_means
+from unweave.evals.causing.effects import plain_run
 from unweave.features.activation import Activation
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.bases import neurons, random_rotation

@@ -13,17 +13,17 @@ import samples
 import unweave as uw
 from unweave.errors import FingerprintError, InputError, UnknownName
 from unweave.evals import card, compare, contenders_of
-from unweave.evals.behaviours import logit_difference
 from unweave.evals.card_controls import usual_controls
-from unweave.evals.causal import interchange_effect
-from unweave.evals.changes import exchange
+from unweave.evals.causing.behaviours import logit_difference
+from unweave.evals.causing.causal import interchange_effect
+from unweave.evals.causing.changes import exchange
+from unweave.evals.causing.pairs import Pairs, split_pairs
+from unweave.evals.causing.patching import patching
+from unweave.evals.causing.steering_plan import SteeringPlan
+from unweave.evals.causing.validity import dormant_path, naturalness, reader
 from unweave.evals.findings import Prediction, Verdict
-from unweave.evals.pairs import Pairs, split_pairs
-from unweave.evals.patching import patching
 from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
 from unweave.evals.planted.module import variable_world
-from unweave.evals.steering_plan import SteeringPlan
-from unweave.evals.validity import dormant_path, naturalness, reader
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.featurizer import Provenance
 

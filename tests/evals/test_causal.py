@@ -9,20 +9,20 @@ from torch import nn
 
 import unweave as uw
 from unweave.errors import DataError, InputError, UnknownName
-from unweave.evals.behaviours import Behaviour, logit_difference
-from unweave.evals.causal import (
+from unweave.evals.causing.behaviours import Behaviour, logit_difference
+from unweave.evals.causing.causal import (
     disentangle,
     interchange_accuracy,
     interchange_effect,
 )
-from unweave.evals.changes import other_rows, project_out
+from unweave.evals.causing.changes import other_rows, project_out
+from unweave.evals.causing.pairs import Pairs, solved_pairs, some_pairs, split_pairs
+from unweave.evals.causing.patching import gradient, patching, scores
+from unweave.evals.causing.removal import ablate_block, project_everywhere
+from unweave.evals.causing.spread import screen_blocks
 from unweave.evals.findings import Prediction, Verdict, finding
-from unweave.evals.pairs import Pairs, solved_pairs, some_pairs, split_pairs
-from unweave.evals.patching import gradient, patching, scores
 from unweave.evals.planted.language import TAG_FOR, style_world
 from unweave.evals.planted.module import variable_world
-from unweave.evals.removal import ablate_block, project_everywhere
-from unweave.evals.spread import screen_blocks
 from unweave.features.affine import AffineFeaturizer
 
 

@@ -11,8 +11,8 @@ import torch
 import samples
 import unweave as uw
 from unweave.errors import DataError, InputError, UnknownName
-from unweave.evals.absorption import _absorbed
 from unweave.evals.planted.module import variable_world
+from unweave.evals.reading.absorption import _absorbed
 from unweave.features import neurons
 from unweave.features.activation import Activation
 
@@ -165,7 +165,7 @@ def test_the_code_is_that_of_refitted_read_outs():
     """Each block again by scikit-learn on the rows before it, at one penalty."""
     from sklearn.linear_model import LogisticRegression
 
-    from unweave.evals.code_length import _bits
+    from unweave.evals.reading.code_length import _bits
 
     rng = np.random.default_rng(0)
     y = rng.random(256) < 0.5

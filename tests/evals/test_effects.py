@@ -9,8 +9,8 @@ import tiny
 import unweave as uw
 from laws_evals import SITE, WINDOWS, batches_of
 from unweave.errors import FingerprintError, InputError
-from unweave.evals import effects
-from unweave.evals.effects import LOSS, TURN, effects_of, plain_run
+from unweave.evals.causing import effects
+from unweave.evals.causing.effects import LOSS, TURN, effects_of, plain_run
 from unweave.features.bases import random_rotation
 from unweave.features.featurizer import Provenance
 from unweave.features.neurons import NeuronFeaturizer

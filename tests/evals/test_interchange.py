@@ -12,9 +12,9 @@ import samples
 import tiny
 import unweave as uw
 from unweave.errors import FingerprintError, InputError
-from unweave.evals.changes import exchange
-from unweave.evals.interchange import interchange, interchange_blocks
-from unweave.evals.patching import patching, scores
+from unweave.evals.causing.changes import exchange
+from unweave.evals.causing.interchange import interchange, interchange_blocks
+from unweave.evals.causing.patching import patching, scores
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.bases import random_rotation
 from unweave.features.featurizer import Provenance

@@ -9,7 +9,7 @@ import torch
 import tiny
 import unweave as uw
 from unweave.errors import InputError
-from unweave.evals.behaviours import logit_difference
+from unweave.evals.causing.behaviours import logit_difference
 from unweave.evals.suites.circuits import frequency_blocks
 from unweave.evals.suites.known_circuits import _strings, against_others
 from unweave.evals.suites.running import run_suite

@@ -14,9 +14,9 @@ import unweave as uw
 from unweave.activations.labels import LabelledFeature
 from unweave.errors import DataError, InputError, UnknownName
 from unweave.evals import ablate_by_class, contexts, effects_of, neuron_card
-from unweave.evals.ablation import unit_means
-from unweave.evals.class_ablation import matched_sets
-from unweave.evals.effects import plain_run
+from unweave.evals.causing.ablation import unit_means
+from unweave.evals.causing.class_ablation import matched_sets
+from unweave.evals.causing.effects import plain_run
 from unweave.features.neurons import NeuronFeaturizer
 
 SITE, UNIT = "blocks.0.mlp_act", 5

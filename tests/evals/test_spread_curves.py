@@ -8,13 +8,13 @@ import torch
 
 import unweave as uw
 from unweave.errors import InputError
-from unweave.evals.behaviours import logit_difference
-from unweave.evals.causal import ready_pairs
-from unweave.evals.curves import faithfulness, trace
-from unweave.evals.patching import patching
+from unweave.evals.causing.behaviours import logit_difference
+from unweave.evals.causing.causal import ready_pairs
+from unweave.evals.causing.curves import faithfulness, trace
+from unweave.evals.causing.patching import patching
+from unweave.evals.causing.spread import participation, recovery, references, route_selectivity, spread
 from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
 from unweave.evals.planted.module import variable_world
-from unweave.evals.spread import participation, recovery, references, route_selectivity, spread
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ import torch
 import tiny
 import unweave as uw
 from unweave.errors import InputError, UnknownName
-from unweave.evals.behaviours import continuation, probability
-from unweave.evals.memory import memory
-from unweave.evals.patching import gradient, patching, scores
-from unweave.evals.persistence import falling, persistence
+from unweave.evals.causing.behaviours import continuation, probability
+from unweave.evals.causing.memory import memory
+from unweave.evals.causing.patching import gradient, patching, scores
+from unweave.evals.causing.persistence import falling, persistence
+from unweave.evals.causing.probability_shift import probability_shift
+from unweave.evals.causing.schedules import schedule_edits, weights
+from unweave.evals.causing.steering import compare_schedules, generated_index, inject, side_effects, steering
 from unweave.evals.planted.language import TAG_FOR, style_world
-from unweave.evals.probability_shift import probability_shift
-from unweave.evals.schedules import schedule_edits, weights
-from unweave.evals.steering import compare_schedules, generated_index, inject, side_effects, steering
 from unweave.models.running import prompt_of
 from unweave.models.tokens import Tokens, pad
 

@@ -222,7 +222,7 @@ def test_a_direction_that_is_a_token_spells_it_and_a_random_one_is_ordinary(fami
 
 def test_the_entropy_of_gaussian_logits(tmp_path):
     """Fact 18 at V = 20000, s = 1: log V - 1/2."""
-    from unweave.evals.unembedding import _entropies
+    from unweave.evals.reading.unembedding import _entropies
 
     logits = torch.randn(1, 20000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert _entropies(logits)[0] == pytest.approx(np.log(20000) - 0.5, abs=0.03)

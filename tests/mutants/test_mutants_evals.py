@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import laws_evals as laws
-from unweave.evals import effects
-from unweave.evals.ablation import random_sets, unit_means
+from unweave.evals.causing import effects
+from unweave.evals.causing.ablation import random_sets, unit_means
 
 
 def caught(law, implementation):

@@ -62,10 +62,10 @@ def compare(
     from unweave.cli.numbers import without_nan
     from unweave.cli.plans import contest_cost, tell
     from unweave.errors import InputError
+    from unweave.evals.causing.patching import patching
     from unweave.evals.comparing import compare as contest
     from unweave.evals.contenders import MADE, contenders_of
     from unweave.evals.layer_study import labelled_rows
-    from unweave.evals.patching import patching
     from unweave.models.loading import load_model
 
     _check(decompositions, {"--dimension": dimension, "--budget": budget, "--prompts": prompts})

@@ -24,7 +24,7 @@ from unweave.errors import DataError
 if TYPE_CHECKING:
     from unweave.activations.labels import LabelledFeature
     from unweave.activations.store import ActivationStore
-    from unweave.evals.pairs import Pairs
+    from unweave.evals.causing.pairs import Pairs
     from unweave.interaction.subjects import Subject
     from unweave.models.model import Model
     from unweave.probing.evidence import EvidenceConfig
@@ -176,7 +176,7 @@ def planted_cost(*, seed: int, repeats: int, tests: Sequence[str] | None, calibr
 
 def contest_cost(task: Pairs, run: Callable[[Pairs], Any]) -> Cost:
     """Of `compare`: in pairs."""
-    from unweave.evals.pairs import some_pairs
+    from unweave.evals.causing.pairs import some_pairs
 
     def some(count: int) -> list[Any]:
         return [run(some_pairs(task, [number * len(task) // count for number in range(count)]))]

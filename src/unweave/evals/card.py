@@ -21,17 +21,17 @@ import torch
 
 from unweave.artifact import fingerprint
 from unweave.errors import DataError, InputError, unknown_name
-from unweave.evals.behaviours import Behaviour, logit_difference
 from unweave.evals.card_controls import CONTROLS, usual_controls
-from unweave.evals.causal import DRAWS, interchange_accuracy, interchange_effect, ready_pairs
-from unweave.evals.changes import check_blocks_of, exchange, size_of
-from unweave.evals.curves import rank_correlation
+from unweave.evals.causing.behaviours import Behaviour, logit_difference
+from unweave.evals.causing.causal import DRAWS, interchange_accuracy, interchange_effect, ready_pairs
+from unweave.evals.causing.changes import check_blocks_of, exchange, size_of
+from unweave.evals.causing.curves import rank_correlation
+from unweave.evals.causing.pairs import Pairs, solved_pairs
+from unweave.evals.causing.patching import Patching, content_ids
+from unweave.evals.causing.removal import ablate_block
+from unweave.evals.causing.steering_plan import SteeringPlan, planned_direction, steered, steered_line
+from unweave.evals.causing.validity import DormantPath, Naturalness, dormant_path, naturalness
 from unweave.evals.findings import Finding, Prediction, Verdict
-from unweave.evals.pairs import Pairs, solved_pairs
-from unweave.evals.patching import Patching, content_ids
-from unweave.evals.removal import ablate_block
-from unweave.evals.steering_plan import SteeringPlan, planned_direction, steered, steered_line
-from unweave.evals.validity import DormantPath, Naturalness, dormant_path, naturalness
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.featurizer import Featurizer
 from unweave.features.neurons import NeuronFeaturizer

@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from unweave.errors import UnweaveError
-from unweave.evals.behaviours import Behaviour
-from unweave.evals.causal import ready_pairs
-from unweave.evals.changes import exchange, other_rows, size_of, source_of
-from unweave.evals.pairs import Pairs
-from unweave.evals.patching import Change, Patching, scores
+from unweave.evals.causing.behaviours import Behaviour
+from unweave.evals.causing.causal import ready_pairs
+from unweave.evals.causing.changes import exchange, other_rows, size_of, source_of
+from unweave.evals.causing.pairs import Pairs
+from unweave.evals.causing.patching import Change, Patching, scores
 from unweave.features.bases import pca
 from unweave.features.featurizer import Featurizer
 from unweave.models.reinit import with_random_weights

@@ -17,16 +17,16 @@ import numpy as np
 import torch
 
 from unweave.errors import InputError
-from unweave.evals.absorption import absorption
-from unweave.evals.behaviours import Behaviour, logit_difference
-from unweave.evals.causal import DRAWS, interchange_effect, ready_pairs
-from unweave.evals.changes import check_blocks_of, exchange, size_of
-from unweave.evals.code_length import code_length
+from unweave.evals.causing.behaviours import Behaviour, logit_difference
+from unweave.evals.causing.causal import DRAWS, interchange_effect, ready_pairs
+from unweave.evals.causing.changes import check_blocks_of, exchange, size_of
+from unweave.evals.causing.pairs import Pairs, solved_pairs, split_pairs
+from unweave.evals.causing.patching import Patching, scores
+from unweave.evals.causing.spread import participation, screen_blocks
+from unweave.evals.causing.validity import DormantPath, dormant_path
 from unweave.evals.findings import Finding
-from unweave.evals.pairs import Pairs, solved_pairs, split_pairs
-from unweave.evals.patching import Patching, scores
-from unweave.evals.spread import participation, screen_blocks
-from unweave.evals.validity import DormantPath, dormant_path
+from unweave.evals.reading.absorption import absorption
+from unweave.evals.reading.code_length import code_length
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.featurizer import Featurizer
 from unweave.features.neurons import NeuronFeaturizer, as_affine

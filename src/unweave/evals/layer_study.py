@@ -23,9 +23,9 @@ from unweave import directions
 from unweave.activations.concepts import ContrastPair, Example
 from unweave.activations.pooled_texts import text_rows
 from unweave.errors import DataError, InputError, unknown_name
-from unweave.evals.detecting import pair_accuracy, scored
-from unweave.evals.reading_writing import ReadWrite, read_write_angle
-from unweave.evals.unembedding import Unembedding, unembedding
+from unweave.evals.reading.detecting import pair_accuracy, scored
+from unweave.evals.reading.reading_writing import ReadWrite, read_write_angle
+from unweave.evals.reading.unembedding import Unembedding, unembedding
 from unweave.features.bundle import Bundle
 from unweave.features.direction import Direction
 from unweave.models.model import Model

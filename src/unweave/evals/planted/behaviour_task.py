@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from unweave.activations.concepts import ContrastPair
-from unweave.evals.patching import patching
+from unweave.evals.causing.patching import patching
+from unweave.evals.causing.steering import steering
 from unweave.evals.planted.language import NEUTRAL, STYLE_START, TAG_AGAINST, TAG_FOR, WORDS, StyleWorld, style_world
-from unweave.evals.steering import steering
 from unweave.evals.suites.contrast import Continued
 from unweave.evals.suites.result import Claim
 from unweave.models.loading import load_model

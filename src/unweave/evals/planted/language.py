@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unweave.evals.behaviours import Behaviour, continuation
+from unweave.evals.causing.behaviours import Behaviour, continuation
 from unweave.models.loading import load_model
 from unweave.models.model import Model
 from unweave.models.tokens import Tokens

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unweave.evals.pairs import Pairs
+from unweave.evals.causing.pairs import Pairs
 from unweave.features.affine import AffineFeaturizer
 from unweave.models.loading import load_model
 from unweave.models.model import Model

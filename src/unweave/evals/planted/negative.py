@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from unweave.evals.behaviours import logit_difference
 from unweave.evals.card import card
-from unweave.evals.causal import ready_pairs
+from unweave.evals.causing.behaviours import logit_difference
+from unweave.evals.causing.causal import ready_pairs
+from unweave.evals.causing.spread import screen_blocks
 from unweave.evals.dictionaries import random_dictionary, topk_dictionary
 from unweave.evals.findings import Verdict
 from unweave.evals.planted.module import VariableWorld, variable_world
-from unweave.evals.spread import screen_blocks
 from unweave.features.affine import AffineFeaturizer
 
 SHARE, PAIRS = 0.8, 60

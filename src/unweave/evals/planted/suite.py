@@ -17,21 +17,21 @@ import numpy as np
 import torch
 
 from unweave.errors import InputError, unknown_name
-from unweave.evals.behaviours import logit_difference
-from unweave.evals.causal import (
+from unweave.evals.causing.behaviours import logit_difference
+from unweave.evals.causing.causal import (
     disentangle,
     interchange_accuracy,
     interchange_effect,
     ready_pairs,
 )
-from unweave.evals.curves import faithfulness
-from unweave.evals.patching import patching
+from unweave.evals.causing.curves import faithfulness
+from unweave.evals.causing.patching import patching
+from unweave.evals.causing.removal import ablate_block, project_everywhere
+from unweave.evals.causing.spread import screen_blocks
+from unweave.evals.causing.steering import steering
 from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
 from unweave.evals.planted.module import VariableWorld, variable_world
 from unweave.evals.planted.negative import COUNTS, NEGATIVE, PAIRS, SHARE, SHARES, binomial_interval, negative_rates
-from unweave.evals.removal import ablate_block, project_everywhere
-from unweave.evals.spread import screen_blocks
-from unweave.evals.steering import steering
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.bases import random_rotation
 from unweave.log import SILENT, Progress

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import InputError
-from unweave.evals.pairs import Pairs
+from unweave.evals.causing.pairs import Pairs
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.featurizer import Provenance
 from unweave.tensors.linalg import orthonormal_basis

@@ -20,10 +20,10 @@ import numpy as np
 
 from unweave.activations.concepts import ContrastPair
 from unweave.errors import InputError
-from unweave.evals.behaviours import Behaviour, logit_difference
+from unweave.evals.causing.behaviours import Behaviour, logit_difference
+from unweave.evals.causing.patching import Patching, patching
+from unweave.evals.causing.steering import compare_schedules, steering
 from unweave.evals.findings import Finding
-from unweave.evals.patching import Patching, patching
-from unweave.evals.steering import compare_schedules, steering
 from unweave.evals.suites.words import CITIES, prefix_ids, token_ids
 from unweave.features.direction import Direction
 from unweave.models.model import Model
@@ -190,7 +190,7 @@ def continued_tokens(
     Raises:
         InputError: Nothing, or two continuations of different length: their means would weigh tokens unlike.
     """
-    from unweave.evals.behaviours import continuation
+    from unweave.evals.causing.behaviours import continuation
 
     if not continued:
         raise InputError("there are no continuations: give at least one prompt with its two")

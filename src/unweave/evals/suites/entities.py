@@ -17,11 +17,11 @@ import torch
 
 from unweave.directions.das import das, interchange_forward
 from unweave.errors import DataError
-from unweave.evals.behaviours import answered
-from unweave.evals.causal import disentangle, ready_pairs
-from unweave.evals.changes import exchange
-from unweave.evals.pairs import Pairs, solved, some_pairs
-from unweave.evals.patching import scores
+from unweave.evals.causing.behaviours import answered
+from unweave.evals.causing.causal import disentangle, ready_pairs
+from unweave.evals.causing.changes import exchange
+from unweave.evals.causing.pairs import Pairs, solved, some_pairs
+from unweave.evals.causing.patching import scores
 from unweave.evals.planted.tasks import PlantedTask
 from unweave.evals.suites.facts import AttributePairs, attributes
 from unweave.evals.suites.planted_truth import planted_ravel_claims

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from unweave.errors import DataError, InputError
-from unweave.evals.behaviours import logit_difference, probability
-from unweave.evals.pairs import Pairs
+from unweave.evals.causing.behaviours import logit_difference, probability
+from unweave.evals.causing.pairs import Pairs
 from unweave.evals.suites.published import SuiteTest
 from unweave.evals.suites.words import CITIES, CITY_TEMPLATES, LAUREATES, MADE_UP, prefix_ids, token_ids
 from unweave.models.model import Model

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from unweave.errors import InputError
-from unweave.evals.pairs import Pairs
+from unweave.evals.causing.pairs import Pairs
 from unweave.evals.suites.words import prefix_ids, token_ids
 from unweave.models.model import Model
 from unweave.models.tokens import Tokens, pad

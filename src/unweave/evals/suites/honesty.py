@@ -26,10 +26,10 @@ import torch
 
 from unweave.activations.concepts import ContrastPair, read_records
 from unweave.errors import InputError, nearest
+from unweave.evals.causing.patching import patching, scores
+from unweave.evals.causing.persistence import persistence
 from unweave.evals.findings import codes_of, grouped_mean
 from unweave.evals.layer_study import LayerStudy, layer_study
-from unweave.evals.patching import patching, scores
-from unweave.evals.persistence import persistence
 from unweave.evals.planted.behaviour_task import BehaviourTask
 from unweave.evals.suites.contrast import (
     PERSONAS,

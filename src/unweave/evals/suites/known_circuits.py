@@ -24,13 +24,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import InputError
-from unweave.evals.averages import sign_flip
-from unweave.evals.behaviours import SEQUENCE, Behaviour, logit_difference
-from unweave.evals.causal import interchange_accuracy, interchange_effect, shift_by
-from unweave.evals.changes import exchange, other_rows
+from unweave.evals.causing.behaviours import SEQUENCE, Behaviour, logit_difference
+from unweave.evals.causing.causal import interchange_accuracy, interchange_effect, shift_by
+from unweave.evals.causing.changes import exchange, other_rows
+from unweave.evals.causing.patching import patching, scores
+from unweave.evals.causing.removal import ablate_block
 from unweave.evals.findings import Finding, Prediction, judged
-from unweave.evals.patching import patching, scores
-from unweave.evals.removal import ablate_block
+from unweave.evals.reading.averages import sign_flip
 from unweave.evals.suites.circuits import frequency_blocks, key_frequencies, modular_addition_pairs
 from unweave.evals.suites.result import Claim, SuiteResult
 from unweave.features.affine import AffineFeaturizer
@@ -254,7 +254,7 @@ def against_others(
         InputError: A single head.
 
     Example:
-        >>> from unweave.evals.behaviours import logit_difference
+        >>> from unweave.evals.causing.behaviours import logit_difference
         >>> found = against_others(
         ...     "t", "f", np.stack([np.arange(9.0) + 5, np.zeros(9)]), 0, logit_difference([1], [0]), seed=0
         ... )

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from unweave.evals.causal import disentangle, interchange_effect
+from unweave.evals.causing.causal import disentangle, interchange_effect
+from unweave.evals.causing.patching import patching
 from unweave.evals.findings import Prediction
-from unweave.evals.patching import patching
 from unweave.evals.planted.tasks import PlantedTask
 from unweave.evals.suites.facts import attributes, knowledge_conflict
 from unweave.evals.suites.published import SuiteTest, greater_than, ioi

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from unweave.errors import DataError, InputError
-from unweave.evals.behaviours import Behaviour, logit_difference, probability
-from unweave.evals.pairs import Pairs
+from unweave.evals.causing.behaviours import Behaviour, logit_difference, probability
+from unweave.evals.causing.pairs import Pairs
 from unweave.evals.suites.words import (
     CENTURIES,
     IOI_TEMPLATES,

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from unweave.evals.causing.spread import Spread
 from unweave.evals.findings import Finding
-from unweave.evals.spread import Spread
 from unweave.tensors.estimate import Estimate
 
 EXPECTED = {True: "supported", False: "not supported", None: ""}

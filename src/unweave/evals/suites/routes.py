@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from unweave.evals.causing.spread import route_selectivity
 from unweave.evals.planted.tasks import PlantedTask
-from unweave.evals.spread import route_selectivity
 from unweave.evals.suites.facts import knowledge_conflict
 from unweave.evals.suites.planted_truth import run_planted_task
 from unweave.evals.suites.result import SuiteResult, SuiteRow

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from unweave.errors import InputError, unknown_name
-from unweave.evals.changes import source_of
+from unweave.evals.causing.changes import source_of
+from unweave.evals.causing.patching import Change, Patching, patching, scores
+from unweave.evals.causing.spread import Spread, references, spread
 from unweave.evals.findings import codes_of
-from unweave.evals.patching import Change, Patching, patching, scores
 from unweave.evals.planted.behaviour_task import BehaviourTask
 from unweave.evals.planted.tasks import PlantedTask
-from unweave.evals.spread import Spread, references, spread
 from unweave.evals.suites.published import SuiteTest
 from unweave.evals.suites.result import SuiteResult, SuiteRow
 from unweave.features.featurizer import Featurizer

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from unweave.activations.replay import Replay, replay
-from unweave.evals.ablation import Ablation, ablate, unit_means
-from unweave.evals.effects import LOSS, Effects, PlainRun, effects_of, plain_run
+from unweave.evals.causing.ablation import Ablation, ablate, unit_means
+from unweave.evals.causing.effects import LOSS, Effects, PlainRun, effects_of, plain_run
 from unweave.probing.result import ProbeTable
 from unweave.report.record import Figure, Table, Value
 from unweave.study.steps.bases import BASES, training_rows

@@ -18,9 +18,9 @@ from unweave.activations.store import open_store
 from unweave.activations.token_strings import token_string_features
 from unweave.directions.means import lda, mean_difference
 from unweave.errors import DataError, InputError, StoreError
-from unweave.evals.decodability import decodability
-from unweave.evals.reading_writing import ReadWrite, read_write_angle
-from unweave.evals.unembedding import Unembedding, unembedding
+from unweave.evals.reading.decodability import decodability
+from unweave.evals.reading.reading_writing import ReadWrite, read_write_angle
+from unweave.evals.reading.unembedding import Unembedding, unembedding
 from unweave.features.direction import Direction
 from unweave.report.record import Figure, Table, Value
 from unweave.study.steps.partition import STORE

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from unweave.errors import DataError
-from unweave.evals.behaviours import logit_difference
 from unweave.evals.card import EvidenceCard, card
-from unweave.evals.causal import ready_pairs
-from unweave.evals.pairs import Pairs, solved_pairs, split_pairs
-from unweave.evals.spread import screen_blocks
+from unweave.evals.causing.behaviours import logit_difference
+from unweave.evals.causing.causal import ready_pairs
+from unweave.evals.causing.pairs import Pairs, solved_pairs, split_pairs
+from unweave.evals.causing.spread import screen_blocks
 from unweave.models.tokens import Tokens, pad
 from unweave.report.record import Figure, Table, Value
 from unweave.study.words import one_line

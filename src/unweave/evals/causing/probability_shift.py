@@ -20,11 +20,11 @@ import numpy as np
 from torch import Tensor
 
 from unweave.errors import InputError
-from unweave.evals.behaviours import FIRST_TOKEN, probability
-from unweave.evals.causal import DRAWS
-from unweave.evals.changes import add, random_bases, vector_of
+from unweave.evals.causing.behaviours import FIRST_TOKEN, probability
+from unweave.evals.causing.causal import DRAWS
+from unweave.evals.causing.changes import add, random_bases, vector_of
+from unweave.evals.causing.patching import Patching, scores
 from unweave.evals.findings import Finding, Prediction, finding
-from unweave.evals.patching import Patching, scores
 
 LEAST_MASS = 0.1
 """Below this the words are not the model's answer."""
@@ -65,7 +65,7 @@ def probability_shift(
         InputError: A token that says both, or vectors of different width.
 
     Example:
-        >>> from unweave.evals.patching import patching
+        >>> from unweave.evals.causing.patching import patching
         >>> from unweave.evals.planted.language import style_world
         >>> world = style_world(seed=0)
         >>> ready = patching(world.model, "blocks.0.resid_post", world.prompts(8, seed=0), positions="last")

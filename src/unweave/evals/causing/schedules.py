@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import unknown_name
-from unweave.evals.changes import vector_of
+from unweave.evals.causing.changes import vector_of
 from unweave.models.edits import Edit
 from unweave.models.operators import add
 

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Bool, Int
 
 from unweave.errors import DataError, InputError
-from unweave.evals.behaviours import answered
-from unweave.evals.patching import patching, scores
+from unweave.evals.causing.behaviours import answered
+from unweave.evals.causing.patching import patching, scores
 from unweave.models.model import Model
 from unweave.models.tokens import Tokens, as_tokens
 

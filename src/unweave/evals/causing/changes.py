@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import FingerprintError, InputError
-from unweave.evals.patching import Change, Patching
+from unweave.evals.causing.patching import Change, Patching
 from unweave.features.compose import only_units
 from unweave.features.direction import Direction, Readout
 from unweave.features.featurizer import Featurizer, block_slices, units

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import DataError, InputError
-from unweave.evals.averages import mean_estimate, ratio_estimate
+from unweave.evals.reading.averages import mean_estimate, ratio_estimate
 from unweave.features.featurizer import Featurizer, block_slices
 from unweave.features.neurons import as_affine
 from unweave.tensors.arrays import as_matrix, as_tensor, check_finite

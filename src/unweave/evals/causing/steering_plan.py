@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from unweave.errors import InputError
-from unweave.evals.behaviours import Behaviour
-from unweave.evals.causal import DRAWS
-from unweave.evals.changes import units_of, vector_of
+from unweave.evals.causing.behaviours import Behaviour
+from unweave.evals.causing.causal import DRAWS
+from unweave.evals.causing.changes import units_of, vector_of
+from unweave.evals.causing.pairs import as_inputs
+from unweave.evals.causing.patching import patching
+from unweave.evals.causing.steering import DOSES, steering
 from unweave.evals.findings import Finding, Prediction
-from unweave.evals.pairs import as_inputs
-from unweave.evals.patching import patching
-from unweave.evals.steering import DOSES, steering
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.featurizer import Featurizer
 from unweave.features.neurons import NeuronFeaturizer, as_affine
@@ -29,7 +29,7 @@ class SteeringPlan:
     """How an evidence card steers, declared with its predictions.
 
     Example:
-        >>> from unweave.evals.behaviours import logit_difference
+        >>> from unweave.evals.causing.behaviours import logit_difference
         >>> SteeringPlan(behaviour=logit_difference([1], [0]), neutral=None).unit
         'sd'
     """

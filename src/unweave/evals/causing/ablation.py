@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unweave.errors import DataError, InputError
-from unweave.evals.effects import Effects, PlainRun, effects_of
+from unweave.evals.causing.effects import Effects, PlainRun, effects_of
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.featurizer import Featurizer, units
 from unweave.features.neurons import NeuronFeaturizer
@@ -99,7 +99,7 @@ def ablate(
 
     Example:
         >>> import unweave as uw
-        >>> from unweave.evals.effects import plain_run
+        >>> from unweave.evals.causing.effects import plain_run
         >>> model, site = uw.load_model("zoo:docs"), "blocks.1.mlp_act"
         >>> neurons = NeuronFeaturizer(width=model.width(site), site=site)
         >>> plain = plain_run(model, [model.tokenize(["The text of a test.", "And of another one."])])

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from unweave.directions.logistic import logistic
 from unweave.errors import DataError, InputError, unknown_name
-from unweave.evals.averages import mean_estimate, ratio_estimate
+from unweave.evals.reading.averages import mean_estimate, ratio_estimate
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.direction import Readout
 from unweave.features.featurizer import check_width

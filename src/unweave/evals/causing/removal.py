@@ -16,12 +16,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import InputError, unknown_name
-from unweave.evals.behaviours import Behaviour
-from unweave.evals.causal import DRAWS, along, blocks_of_claim, shift_by
-from unweave.evals.changes import other_rows, random_bases, resampled, set_to_means, size_of, vector_of
+from unweave.evals.causing.behaviours import Behaviour
+from unweave.evals.causing.causal import DRAWS, along, blocks_of_claim, shift_by
+from unweave.evals.causing.changes import other_rows, random_bases, resampled, set_to_means, size_of, vector_of
+from unweave.evals.causing.pairs import as_inputs
+from unweave.evals.causing.patching import Change, Patching, changed, patching, scores
 from unweave.evals.findings import Finding, Prediction, finding
-from unweave.evals.pairs import as_inputs
-from unweave.evals.patching import Change, Patching, changed, patching, scores
 from unweave.features.featurizer import Featurizer
 from unweave.models.edits import Edit
 from unweave.models.model import Model

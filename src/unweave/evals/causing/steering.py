@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from unweave.errors import InputError, unknown_name
-from unweave.evals.behaviours import Behaviour
-from unweave.evals.causal import DRAWS
-from unweave.evals.changes import add, random_bases, vector_of
+from unweave.evals.causing.behaviours import Behaviour
+from unweave.evals.causing.causal import DRAWS
+from unweave.evals.causing.changes import add, random_bases, vector_of
+from unweave.evals.causing.patching import Change, Patching, passes, scores
+from unweave.evals.causing.schedules import weights
 from unweave.evals.findings import Finding, Prediction, finding
-from unweave.evals.patching import Change, Patching, passes, scores
-from unweave.evals.schedules import weights
 from unweave.models.tokens import Tokens
 from unweave.tensors.grouped import grouped_mean
 from unweave.tensors.splits import grouping
@@ -75,7 +75,7 @@ def steering(
         InputError: Doses that are not symmetric about 0.
 
     Example:
-        >>> from unweave.evals.patching import patching
+        >>> from unweave.evals.causing.patching import patching
         >>> from unweave.evals.planted.language import style_world
         >>> world = style_world(seed=0)
         >>> tokens, prompts, measure = world.continued(world.prompts(8, seed=0), seed=0)
@@ -156,7 +156,7 @@ def compare_schedules(
         A row a schedule: its name, the largest dose at one place, the effect and its interval.
 
     Example:
-        >>> from unweave.evals.patching import patching
+        >>> from unweave.evals.causing.patching import patching
         >>> from unweave.evals.planted.language import style_world
         >>> world = style_world(seed=0)
         >>> tokens, prompts, measure = world.continued(world.prompts(8, seed=0), seed=0)
@@ -197,7 +197,7 @@ def side_effects(neutral: Patching, direction: Any, doses: Any) -> list[dict[str
         A row a dose: `dose`, `kl` (nats a token, from the plain run) and `loss` (rise of the loss, nats a token).
 
     Example:
-        >>> from unweave.evals.patching import patching
+        >>> from unweave.evals.causing.patching import patching
         >>> from unweave.evals.planted.language import style_world
         >>> world = style_world(seed=0)
         >>> ready = patching(world.model, "blocks.0.resid_post", world.prompts(4, seed=0))

@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unweave.evals.changes import check_blocks_of, exchange
-from unweave.evals.patching import logits_after, patching
+from unweave.evals.causing.changes import check_blocks_of, exchange
+from unweave.evals.causing.patching import logits_after, patching
 from unweave.features.featurizer import Featurizer
 from unweave.models.edits import Edit
 from unweave.models.model import Model

@@ -18,11 +18,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import InputError
-from unweave.evals.behaviours import Behaviour
-from unweave.evals.changes import vector_of
-from unweave.evals.patching import Change, Patching, passes
-from unweave.evals.schedules import weights
-from unweave.evals.steering import generated_index, inject, real_position
+from unweave.evals.causing.behaviours import Behaviour
+from unweave.evals.causing.changes import vector_of
+from unweave.evals.causing.patching import Change, Patching, passes
+from unweave.evals.causing.schedules import weights
+from unweave.evals.causing.steering import generated_index, inject, real_position
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.splits import grouping
 
@@ -78,7 +78,7 @@ def persistence(
 
     Example:
         >>> from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
-        >>> from unweave.evals.patching import patching
+        >>> from unweave.evals.causing.patching import patching
         >>> world = style_world(seed=0)
         >>> tokens, prompts, measure = world.continued(world.prompts(8, seed=0), seed=0)
         >>> ready = patching(world.model, "blocks.0.resid_post", tokens)

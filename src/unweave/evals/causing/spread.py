@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Float
 
 from unweave.errors import InputError
-from unweave.evals.behaviours import Behaviour
-from unweave.evals.changes import check_blocks_of, exchange, source_of, units_of
-from unweave.evals.patching import Patching, gradient, scores
+from unweave.evals.causing.behaviours import Behaviour
+from unweave.evals.causing.changes import check_blocks_of, exchange, source_of, units_of
+from unweave.evals.causing.patching import Patching, gradient, scores
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.bases import pca, random_rotation
 from unweave.features.featurizer import Featurizer
@@ -160,7 +160,7 @@ def references(
     Example:
         >>> from unweave.evals.planted.module import variable_world
         >>> from unweave.evals import logit_difference
-        >>> from unweave.evals.causal import ready_pairs
+        >>> from unweave.evals.causing.causal import ready_pairs
         >>> world = variable_world(seed=0)
         >>> pairs = world.pairs(20, seed=1)
         >>> ready = ready_pairs(world.model, world.featurizer, pairs)
@@ -198,7 +198,7 @@ def route_selectivity(first: Spread, second: Spread) -> Float[np.ndarray, " s"]:
     Example:
         >>> from unweave.evals.planted.module import variable_world
         >>> from unweave.evals import logit_difference
-        >>> from unweave.evals.causal import ready_pairs
+        >>> from unweave.evals.causing.causal import ready_pairs
         >>> world = variable_world(seed=0)
         >>> pairs = world.pairs(20, seed=1)
         >>> ready = ready_pairs(world.model, world.featurizer, pairs)

@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from unweave.evals.behaviours import FIRST_TOKEN, Behaviour, answered, logit_difference
-from unweave.evals.changes import (
+from unweave.evals.causing.behaviours import FIRST_TOKEN, Behaviour, answered, logit_difference
+from unweave.evals.causing.changes import (
     check_blocks_of,
     exchange,
     random_bases,
     size_of,
     source_of,
 )
+from unweave.evals.causing.pairs import Pairs, as_inputs, solved_pairs
+from unweave.evals.causing.patching import Change, Patching, changed, gradient, patching, scores
 from unweave.evals.findings import Finding, Prediction, codes_of, finding
-from unweave.evals.pairs import Pairs, as_inputs, solved_pairs
-from unweave.evals.patching import Change, Patching, changed, gradient, patching, scores
 from unweave.features.featurizer import Featurizer
 from unweave.models.model import Model
 

@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unweave.errors import InputError
-from unweave.evals.behaviours import Behaviour
+from unweave.evals.causing.behaviours import Behaviour
 from unweave.models.edits import Edit
 from unweave.models.model import Model
 from unweave.models.points import find_point, unembedding
@@ -157,7 +157,7 @@ def scores(
 
     Example:
         >>> import unweave as uw
-        >>> from unweave.evals.behaviours import logit_difference
+        >>> from unweave.evals.causing.behaviours import logit_difference
         >>> model = uw.load_model("zoo:docs")
         >>> ready = patching(model, "blocks.1.resid_post", model.tokenize(["The first text."]))
         >>> scores(ready, [None, lambda h, _: 0 * h], logit_difference([5], [7])).shape

@@ -20,8 +20,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from unweave.directions.erasing import leace
-from unweave.evals.averages import mean_estimate, ratio_estimate
-from unweave.evals.decodability import BELOW_CHANCE
+from unweave.evals.reading.averages import mean_estimate, ratio_estimate
+from unweave.evals.reading.decodability import BELOW_CHANCE
 from unweave.features.eraser import Eraser
 from unweave.probing.config import ProbeConfig
 from unweave.probing.dense import fit_dense

@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Float
 
 from unweave.errors import InputError
-from unweave.evals.behaviours import Behaviour
-from unweave.evals.changes import exchange, source_of, units_of
-from unweave.evals.patching import Change, Patching, gradient, patching, scores
+from unweave.evals.causing.behaviours import Behaviour
+from unweave.evals.causing.changes import exchange, source_of, units_of
+from unweave.evals.causing.patching import Change, Patching, gradient, patching, scores
 from unweave.features.featurizer import Featurizer
 from unweave.models.model import Model
 
@@ -80,7 +80,7 @@ def faithfulness(
     Example:
         >>> from unweave.evals.planted.module import variable_world
         >>> from unweave.evals import logit_difference
-        >>> from unweave.evals.causal import ready_pairs
+        >>> from unweave.evals.causing.causal import ready_pairs
         >>> world = variable_world(seed=0)
         >>> pairs = world.pairs(20, seed=1)
         >>> ready = ready_pairs(world.model, world.featurizer, pairs)

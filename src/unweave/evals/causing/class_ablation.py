@@ -22,8 +22,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unweave.errors import InputError
-from unweave.evals.ablation import Ablation, ablated, measured
-from unweave.evals.effects import LOSS, Effects, PlainRun
+from unweave.evals.causing.ablation import Ablation, ablated, measured
+from unweave.evals.causing.effects import LOSS, Effects, PlainRun
 from unweave.features.featurizer import Featurizer, units
 from unweave.models.model import Model
 from unweave.tensors.estimate import Estimate
@@ -99,8 +99,8 @@ def ablate_by_class(
 
     Example:
         >>> import unweave as uw
-        >>> from unweave.evals.ablation import unit_means
-        >>> from unweave.evals.effects import effects_of, plain_run
+        >>> from unweave.evals.causing.ablation import unit_means
+        >>> from unweave.evals.causing.effects import effects_of, plain_run
         >>> from unweave.features.neurons import NeuronFeaturizer
         >>> model, site = uw.load_model("zoo:docs"), "blocks.1.mlp_act"
         >>> neurons = NeuronFeaturizer(width=model.width(site), site=site)

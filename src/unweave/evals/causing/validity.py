@@ -26,9 +26,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import InputError
-from unweave.evals.behaviours import Behaviour
-from unweave.evals.changes import exchange, source_of, units_of
-from unweave.evals.patching import Change, Patching, changed, go_on, scores
+from unweave.evals.causing.behaviours import Behaviour
+from unweave.evals.causing.changes import exchange, source_of, units_of
+from unweave.evals.causing.patching import Change, Patching, changed, go_on, scores
 from unweave.features.featurizer import Featurizer
 from unweave.features.neurons import as_affine
 from unweave.models.edits import Edit
@@ -100,7 +100,7 @@ def dormant_path(
     Example:
         >>> from unweave.evals.planted.module import variable_world
         >>> from unweave.evals import logit_difference
-        >>> from unweave.evals.causal import ready_pairs
+        >>> from unweave.evals.causing.causal import ready_pairs
         >>> world = variable_world(seed=0)
         >>> pairs = world.pairs(20, seed=1)
         >>> ready = ready_pairs(world.model, world.featurizer, pairs)
@@ -181,7 +181,7 @@ def naturalness(patched: Patching, change: Change, held_out: Any, *, later: int 
 
     Example:
         >>> from unweave.evals.planted.module import variable_world
-        >>> from unweave.evals.patching import patching
+        >>> from unweave.evals.causing.patching import patching
         >>> world = variable_world(seed=0)
         >>> x, _, _ = world.inputs(60, seed=1)
         >>> ready = patching(world.model, "0", x)

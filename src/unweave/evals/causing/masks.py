@@ -26,8 +26,8 @@ from torch.nn.functional import cross_entropy
 
 from unweave.directions.das import forward_of, interchange_pairs
 from unweave.errors import InputError
-from unweave.evals.behaviours import FIRST_TOKEN
-from unweave.evals.changes import random_bases
+from unweave.evals.causing.behaviours import FIRST_TOKEN
+from unweave.evals.causing.changes import random_bases
 from unweave.evals.findings import Finding, Prediction, finding
 from unweave.features.featurizer import Featurizer, check_width
 from unweave.tensors.splits import grouped_split, grouping

@@ -1,0 +1,1 @@
+"""Tests of what can be read from a representation: nothing is changed in the model."""
