@@ -66,6 +66,22 @@ def test_every_part_is_on_the_page():
     assert len([one for one in page.all("div") if one.get("class") == "chart"]) == len(FIGURES)
 
 
+@pytest.mark.parametrize(
+    ("command", "title", "lead"),
+    [
+        ("unweave study --model zoo:docs", "unweave study", "Which units carry which features"),
+        ("unweave evaluate run --suite ioi", "unweave evaluate", "What a representation is and does"),
+        ("unweave superpose text a.txt", "unweave superpose", "How correlated features share"),
+        ("unweave probe haystack --text a.txt", "unweave probe haystack", "How sparsely a model encodes"),
+        ("", "unweave study", "Which units carry which features"),
+    ],
+)
+def test_a_page_says_which_command_it_is_from(command, title, lead):
+    source = render(run_of("tiny").model_copy(update={"command": command}), [record(figures=())])
+    assert f"<title>{title}</title>" in source
+    assert Page(source).words.startswith(f"{title} {title} {lead}")
+
+
 def test_tables_show_values_as_people_read_them():
     rows = [("a", 1234, 0.25, 0.00001, 0.0, -3.5), (None, True, False, math.nan, "x", 2)]
     page = page_of(run_of("tiny"), record(tables=(Table(title="T", columns=tuple("abcdef"), rows=rows, note="note"),)))

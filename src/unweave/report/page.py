@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +20,44 @@ from unweave.report.record import RECORD, Figure, Record, Run, Value, read_recor
 REPORT = "report.html"
 INTERVAL = re.compile(r"[-+]?[\d.]+ \[[-+\d.]+, [-+\d.]+\]")
 """An estimate with its interval, which is not broken over lines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What stands at the top of the page of one command."""
+
+    title: str
+    lead: str
+    """What the command is about."""
+    how: str
+    """What brackets and verdicts mean in it."""
+
+
+STUDY = Head(
+    title="unweave study",
+    lead="Which units carry which features, what they cause, and how sure one can be.",
+    how="Every number is from documents that nothing was fitted or chosen on. Brackets are 95\u00a0% intervals over"
+    " documents.",
+)
+HEADS = (
+    Head(
+        title="unweave evaluate",
+        lead="What a representation is and does: every test beside its controls.",
+        how="Brackets are 95\u00a0% intervals over groups of inputs; verdicts follow the rule of the tests, fixed"
+        " before.",
+    ),
+    Head(
+        title="unweave superpose",
+        lead="How correlated features share fewer dimensions than there are features.",
+        how="Brackets are 95\u00a0% intervals over what each table names: windows, documents, words or seeds.",
+    ),
+    Head(
+        title="unweave probe haystack",
+        lead="How sparsely a model encodes the features of its text, and how much of that random weights have too.",
+        how=STUDY.how,
+    ),
+)
+"""By the words that a command begins with; `STUDY` for all others."""
 
 
 def write_report(folder: Path) -> Path:
@@ -61,6 +100,7 @@ def render(run: Run, records: list[Record]) -> str:
     ]
     return template.render(
         run=run,
+        head=next((head for head in HEADS if run.command.startswith(head.title)), STUDY),
         by_model=by_model,
         figure_html=_figure_parts,
         headline=headline(run, records),

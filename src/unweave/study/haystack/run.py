@@ -112,7 +112,7 @@ def run_haystack(
     folder = run_directory(out, config, "haystack")
     models = [_reading(source) for source in config.models]
     run = Run(
-        command=command or "unweave.study.haystack.run.run_haystack(...)",
+        command=command or "unweave probe haystack, from Python",
         config=config_json(config),
         versions=versions(),
         planned=wanted,

@@ -69,8 +69,8 @@ def write_lab(folder: Path, found: Found, name: str, told: tuple[str, str], conf
         steps=(STEP,),
     )  # fmt: skip
     run = Run(
-        command=command, config=config_json(config), versions=versions(), models=(entry,), status="complete",
-        planned=("Superposition",),
+        command=command or f"unweave superpose {name}, from Python", config=config_json(config), versions=versions(),
+        models=(entry,), status="complete", planned=("Superposition",),
     )  # fmt: skip
     (folder / entry.folder / STEP).mkdir(parents=True, exist_ok=True)
     write_record(folder / entry.folder / STEP, found.record(STEP, name, title, key))
