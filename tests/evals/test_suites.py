@@ -21,7 +21,8 @@ from unweave.evals.suites.contrast import Continued, continued_tokens, contrast_
 from unweave.evals.suites.facts import attributes, knowledge_conflict
 from unweave.evals.suites.files import read_pairs
 from unweave.evals.suites.published import greater_than, ioi
-from unweave.evals.suites.running import run_suite, run_test, suite_tests
+from unweave.evals.suites.running import run_suite, suite_tests
+from unweave.evals.suites.testing import run_test
 from unweave.features.bases import random_rotation
 from words_tokenizer import words_tokenizer
 

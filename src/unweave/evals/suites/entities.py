@@ -10,7 +10,7 @@ chosen on some entities and tested on others.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,16 +23,15 @@ from unweave.evals.causing.changes import exchange
 from unweave.evals.causing.pairs import Pairs, solved, some_pairs
 from unweave.evals.causing.patching import scores
 from unweave.evals.planted.tasks import PlantedTask
+from unweave.evals.suites.asked import Asked
 from unweave.evals.suites.facts import AttributePairs, attributes
 from unweave.evals.suites.planted_truth import planted_ravel_claims
 from unweave.evals.suites.result import Claim, SuiteResult
 from unweave.evals.suites.tables_of_facts import read_entities
+from unweave.evals.suites.testing import LEAST_DONE, cannot
 from unweave.evals.suites.words import CITIES, CITY_TEMPLATES, middle_site
 from unweave.models.model import Model
 from unweave.models.tokens import Tokens, pad
-
-if TYPE_CHECKING:
-    from unweave.evals.suites.table import Asked
 
 RANK, STEPS = 8, 150
 """Of the subspace that is fitted where no featurizer is given."""
@@ -84,8 +83,6 @@ def run_ravel(model: Model | PlantedTask, featurizer: Any, asked: Asked) -> Suit
 
 
 def _claim(model: Model, featurizer: Any, site: str, parts: Sequence[AttributePairs], seed: int) -> Claim:
-    from unweave.evals.suites.running import LEAST_DONE, cannot
-
     select, report = parts
     right = [solved(model, pairs) for one in parts for pairs in (one.cause, one.isolate)]
     done = float(np.concatenate(right).mean())

@@ -19,7 +19,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from unweave.evals.causing.persistence import persistence
 from unweave.evals.findings import codes_of, grouped_mean
 from unweave.evals.layer_study import LayerStudy, layer_study
 from unweave.evals.planted.behaviour_task import BehaviourTask
+from unweave.evals.suites.asked import Asked
 from unweave.evals.suites.contrast import (
     PERSONAS,
     Continued,
@@ -41,12 +42,10 @@ from unweave.evals.suites.contrast import (
     honesty_pairs,
 )
 from unweave.evals.suites.result import Claim, SuiteResult, SuiteRow
+from unweave.evals.suites.testing import LEAST_DONE, cannot
 from unweave.evals.suites.words import prefix_ids, token_ids
 from unweave.models.model import Model
 from unweave.models.tokens import Tokens, pad
-
-if TYPE_CHECKING:
-    from unweave.evals.suites.table import Asked
 
 NEUTRAL = (
     "The train leaves at nine and arrives before noon.",
@@ -152,8 +151,6 @@ def prompted(model: Model, continued: Sequence[Continued], groups: Sequence[str]
         groups: The group of each.
         seed: Of the intervals.
     """
-    from unweave.evals.suites.running import LEAST_DONE, cannot
-
     plain = _preference(model, continued)
     asks = all(one.positive_prompt and one.negative_prompt for one in continued)
     sides = [

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,16 +31,15 @@ from unweave.evals.causing.patching import patching, scores
 from unweave.evals.causing.removal import ablate_block
 from unweave.evals.findings import Finding, Prediction, judged
 from unweave.evals.reading.averages import sign_flip
+from unweave.evals.suites.asked import Asked
 from unweave.evals.suites.circuits import frequency_blocks, key_frequencies, modular_addition_pairs
 from unweave.evals.suites.result import Claim, SuiteResult
+from unweave.evals.suites.testing import cannot
 from unweave.features.affine import AffineFeaturizer
 from unweave.models.modadd import ModularAddition
 from unweave.models.model import Model
 from unweave.models.plain_transformer import PlainTransformer
 from unweave.tensors.grouped import grouped_mean
-
-if TYPE_CHECKING:
-    from unweave.evals.suites.table import Asked
 
 HALF = 20
 """Tokens that are repeated once."""
@@ -369,6 +368,4 @@ def _plain(model: Model, suite: str, *, blocks: int) -> Any:
 
 
 def _undone(suite: str, model: Model, done: float, seed: int) -> SuiteResult:
-    from unweave.evals.suites.running import cannot
-
     return SuiteResult(suite=suite, model=model.fingerprint, rows=(), seed=seed, warnings=(cannot(done, "inputs"),))

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unweave.evals.causing.causal import disentangle, interchange_effect
 from unweave.evals.causing.patching import patching
 from unweave.evals.findings import Prediction
 from unweave.evals.planted.tasks import PlantedTask
+from unweave.evals.suites.asked import Asked
 from unweave.evals.suites.facts import attributes, knowledge_conflict
 from unweave.evals.suites.published import SuiteTest, greater_than, ioi
 from unweave.evals.suites.result import Claim, SuiteResult, SuiteRow
-
-if TYPE_CHECKING:
-    from unweave.evals.suites.table import Asked
+from unweave.evals.suites.testing import run_test, run_tests
 
 MOST_PROMPTS = 120
 """A claim needs no more prompts: its effect is as large as that of the whole site."""
@@ -30,8 +29,6 @@ def run_planted_task(task: PlantedTask, featurizer: Any, asked: Asked) -> SuiteR
         featurizer: Measured instead of the true partition, without claims.
         asked: What was asked for.
     """
-    from unweave.evals.suites.running import run_test, run_tests
-
     count = min(asked.count, MOST_PROMPTS)
     tests = MADE[task.name](task, count, asked.seed)
     rows: list[SuiteRow] = []

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unweave.evals.causing.spread import route_selectivity
 from unweave.evals.planted.tasks import PlantedTask
+from unweave.evals.suites.asked import Asked
 from unweave.evals.suites.facts import knowledge_conflict
 from unweave.evals.suites.planted_truth import run_planted_task
 from unweave.evals.suites.result import SuiteResult, SuiteRow
 from unweave.evals.suites.tables_of_facts import read_facts
+from unweave.evals.suites.testing import run_tests
 from unweave.evals.suites.words import middle_site
 from unweave.models.model import Model
-
-if TYPE_CHECKING:
-    from unweave.evals.suites.table import Asked
 
 
 def run_conflict(model: Model | PlantedTask, featurizer: Any, asked: Asked) -> SuiteResult:
@@ -25,8 +24,6 @@ def run_conflict(model: Model | PlantedTask, featurizer: Any, asked: Asked) -> S
         featurizer: A partition; None measures whole sites.
         asked: Prompts, the table of facts, the site.
     """
-    from unweave.evals.suites.running import run_tests
-
     if isinstance(model, PlantedTask):
         found = run_planted_task(model, featurizer, asked)
         rows, names = found.rows, model.layout.names() if featurizer is None else None

@@ -12,6 +12,7 @@ from typing import Any
 
 from unweave.errors import InputError
 from unweave.evals.planted.tasks import PlantedTask
+from unweave.evals.suites.asked import Asked
 from unweave.evals.suites.entities import run_ravel
 from unweave.evals.suites.honesty import run_honesty
 from unweave.evals.suites.known_circuits import run_brackets, run_copying, run_induction, run_modular_addition
@@ -19,26 +20,11 @@ from unweave.evals.suites.planted_truth import run_planted_rates, run_planted_ta
 from unweave.evals.suites.published import SuiteTest, greater_than, ioi
 from unweave.evals.suites.result import SuiteResult
 from unweave.evals.suites.routes import run_conflict
-from unweave.log import SILENT, Progress
+from unweave.evals.suites.testing import run_tests
 from unweave.models.model import Model
 
 TESTS: Mapping[str, Callable[..., list[SuiteTest]]] = MappingProxyType({"ioi": ioi, "greater-than": greater_than})
 """Suites that are nothing but prompts: (model, count, seed) -> tests."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What a suite is asked for."""
-
-    count: int
-    """Prompts, pairs or claims of each test."""
-    data: Any = None
-    """A file of the user's own."""
-    site: str | None = None
-    rows: Any = None
-    """Activations that PCA partitions are fitted on."""
-    seed: int = 0
-    progress: Progress = SILENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +43,6 @@ class Suite:
 
 def _prompts(name: str) -> Callable[[Any, Any, Asked], SuiteResult]:
     def run(model: Model | PlantedTask, featurizer: Any, asked: Asked) -> SuiteResult:
-        from unweave.evals.suites.running import run_tests
-
         no_data(name, asked)
         if isinstance(model, PlantedTask):
             return run_planted_task(model, featurizer, asked)
