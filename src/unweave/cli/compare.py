@@ -25,6 +25,17 @@ NDM partition, LIB bases, a bundle, directions), a dictionary of SAELens or spar
 """
 
 
+Concept = Annotated[
+    Path | None,
+    typer.Option("--concept", help="jsonl of contrast pairs or labelled texts: absorption and bits a label."),
+]
+Dimension = Annotated[
+    int | None,
+    typer.Option("--dimension", "-k", help="Dimensions each may exchange; else those of the largest best block."),
+]
+Budget = Annotated[int | None, typer.Option("--budget", help="Blocks that each may choose from; else all it has.")]
+
+
 def compare(
     decompositions: Annotated[list[str], typer.Argument(help="Directories of featurizers, or names of usual ones.")],
     model: Annotated[str, typer.Option("--model", "-m", help="Model directory, Hugging Face name or zoo:NAME.")],
@@ -36,17 +47,9 @@ def compare(
     pairs: Annotated[
         Path | None, typer.Option("--pairs", help="Instead of a suite: jsonl with base, source, answer, base_answer.")
     ] = None,
-    concept: Annotated[
-        Path | None,
-        typer.Option("--concept", help="jsonl of contrast pairs or labelled texts: absorption and bits a label."),
-    ] = None,
-    dimension: Annotated[
-        int | None,
-        typer.Option("--dimension", "-k", help="Dimensions each may exchange; else those of the largest best block."),
-    ] = None,
-    budget: Annotated[
-        int | None, typer.Option("--budget", help="Blocks that each may choose from; else all it has.")
-    ] = None,
+    concept: Concept = None,
+    dimension: Dimension = None,
+    budget: Budget = None,
     prompts: Annotated[int, typer.Option("--prompts", help="Prompts of the suite.")] = 400,
     out: NewDirectory = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of split, controls and made decompositions.")] = 0,
@@ -61,10 +64,8 @@ def compare(
     from unweave.cli.featurizers import featurizer_at
     from unweave.cli.numbers import without_nan
     from unweave.cli.plans import contest_cost, tell
-    from unweave.errors import InputError
-    from unweave.evals.causing.patching import patching
     from unweave.evals.comparing import compare as contest
-    from unweave.evals.contenders import MADE, contenders_of
+    from unweave.evals.contenders import MADE
     from unweave.evals.layer_study import labelled_rows
     from unweave.models.loading import load_model
 
@@ -72,22 +73,20 @@ def compare(
     records = None if concept is None else read_records(concept)
     loaded = load_model(model)
     stored = {name: featurizer_at(Path(name), site) for name in decompositions if name not in MADE}
-    where = site or next((str(one.site) for one in stored.values()), None)
-    if where is None:
-        raise InputError("no site was given: --site, or a directory of a featurizer that names one")
+    where = site or _site_of(stored)
     task = _task(loaded, suite, test, pairs, prompts, seed)
-    names = [name for name in decompositions if name in MADE]
-    told = None if records is None else labelled_rows(loaded, records, where)
+    names = list(dict.fromkeys(decompositions))
+    options = {
+        "concept": None if records is None else labelled_rows(loaded, records, where),
+        "dimension": dimension, "budget": budget, "seed": seed,
+    }  # fmt: skip
 
     def run(pairs: Any) -> Any:
-        ready = patching(loaded, where, pairs.base, positions=pairs.positions)
-        made = contenders_of(ready.base, site=where, names=names, model=loaded.fingerprint, seed=seed)
-        ordered = {name: stored.get(name) or made[name] for name in dict.fromkeys(decompositions)}
-        return contest(loaded, ordered, pairs, concept=told, dimension=dimension, budget=budget, seed=seed)
+        return contest(loaded, _contenders(loaded, names, stored, where, pairs, seed), pairs, **options)
 
     if dry_run:
-        what = {"decompositions": list(dict.fromkeys(decompositions)), "site": str(where), "pairs": len(task)}
-        line = f"{len(what['decompositions'])} decompositions of {where}, {len(task)} pairs"
+        what = {"decompositions": names, "site": where, "pairs": len(task)}
+        line = f"{len(names)} decompositions of {where}, {len(task)} pairs"
         tell(what, line, contest_cost(task, run), as_json=json)
         return
     found = run(task)
@@ -95,8 +94,8 @@ def compare(
         save(found, out)
     if json:
         typer.echo(jsonlib.dumps(without_nan(_facts(found, loaded))))
-        return
-    _show(found)
+    else:
+        _show(found)
 
 
 compare.__doc__ = HELP
@@ -113,6 +112,27 @@ def _check(decompositions: list[str], counts: dict[str, int | None]) -> None:
     for name in decompositions:
         if name not in MADE and not Path(name).exists():
             raise unknown_name("decomposition", name, MADE, hint="everything else is a directory or file that is there")
+
+
+def _site_of(stored: dict[str, Any]) -> str:
+    from unweave.errors import InputError
+
+    if not stored:
+        raise InputError("no site was given: --site, or a directory of a featurizer that names one")
+    return str(next(iter(stored.values())).site)
+
+
+def _contenders(
+    loaded: Model, names: list[str], stored: dict[str, Any], site: str, pairs: Any, seed: int
+) -> dict[str, Any]:
+    """The decompositions in the order they were named; those that are made here, from the rows of the pairs."""
+    from unweave.evals.causing.patching import patching
+    from unweave.evals.contenders import MADE, contenders_of
+
+    rows = patching(loaded, site, pairs.base, positions=pairs.positions).base
+    wanted = [name for name in names if name in MADE]
+    made = contenders_of(rows, site=site, names=wanted, model=loaded.fingerprint, seed=seed)
+    return {name: stored.get(name) or made[name] for name in names}
 
 
 def _facts(found: Any, loaded: Model) -> dict[str, Any]:

@@ -90,13 +90,7 @@ def run(
         save(found, out / "suite")
     page = None if out is None else _report(found, out, _name(loaded))
     if json:
-        right, known = found.as_expected()
-        facts = {
-            "suite": suite, "model": _name(loaded), "tested": found.tested, "rows": found.table(),
-            "claims": found.claim_table(), "as_expected": right, "known": known,
-            "tables": {title: list(rows) for title, rows in found.tables.items()}, "gini": found.ginis(),
-            "notes": list(found.notes()), "seed": seed, "out": None if out is None else str(out),
-        }  # fmt: skip
+        facts = {**_facts(found), "model": _name(loaded), "seed": seed, "out": None if out is None else str(out)}
         typer.echo(jsonlib.dumps(without_nan(facts)))
         return
     _show(found)
@@ -167,6 +161,15 @@ def _plan(loaded: Any, chosen: Any, suite: str, count: int, seed: int) -> dict[s
     return {
         "suite": suite, "tests": [one.name for one in tests], "sites": [one.site for one in tests],
         "passes": len(tests) * count * (2 + blocks),
+    }  # fmt: skip
+
+
+def _facts(found: SuiteResult) -> dict[str, Any]:
+    right, known = found.as_expected()
+    return {
+        "suite": found.suite, "tested": found.tested, "rows": found.table(), "claims": found.claim_table(),
+        "as_expected": right, "known": known, "tables": {title: list(rows) for title, rows in found.tables.items()},
+        "gini": found.ginis(), "notes": list(found.notes()),
     }  # fmt: skip
 
 

@@ -106,9 +106,7 @@ def text(
         _as_json(lab.facts(), report, start)
         return
     _show(lab.facts()["models"])
-    for warning in lab.bags.warnings:
-        typer.echo(f"warning: {warning}")
-    typer.echo(f"report: {report}")
+    typer.echo("\n".join([*(f"warning: {warning}" for warning in lab.bags.warnings), f"report: {report}"]))
 
 
 def synthetic(

@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from unweave.errors import InputError, StoreError, nearest, unknown_name
 from unweave.files import file_sha256
 from unweave.log import logger
+from unweave.models.checkpoints import read_state
 from unweave.models.families import Family, family_of
 from unweave.models.model import Model
 from unweave.models.plain_transformer import plain_transformer
@@ -108,7 +108,7 @@ def load_model(
     text = os.fspath(source)
     weights = _weights_file(text)
     folder = None if weights is not None else _folder(text)
-    module = _bundled_module(text, folder) if weights is None else plain_transformer(_tensors(weights))
+    module = _bundled_module(text, folder) if weights is None else plain_transformer(read_state(weights))
     if module is not None:
         return _from_module(
             module, tokenizer, placed, _dtype(dtype), name or (Path(text).stem if weights else text), family
@@ -150,23 +150,6 @@ def _weights_file(text: str) -> Path | None:
     """The file of weights that the source names, None for anything else."""
     path = Path(text)
     return path if path.suffix in WEIGHT_FILES and path.is_file() else None
-
-
-def _tensors(path: Path) -> Mapping[str, Any]:
-    """Name -> tensor of a file of weights.
-
-    Raises:
-        StoreError: It is damaged, or holds more than tensors.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        found = torch.load(path, weights_only=True, map_location="cpu")
-    except (SafetensorError, MORE_THAN_TENSORS, RuntimeError, EOFError, ValueError) as error:
-        raise StoreError(f"{path} holds no weights ({_first_line(error)}): give a file of tensors by name") from None
-    if not isinstance(found, Mapping):
-        raise StoreError(f"{path} holds a {type(found).__name__}: a file of tensors by name is needed")
-    return found
 
 
 def _bundled_module(text: str, folder: str | None) -> nn.Module | None:

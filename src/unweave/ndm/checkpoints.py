@@ -69,15 +69,15 @@ def _kept(place: Place) -> dict[Place, Checkpoint | None]:
     """What stands at the places of a checkpoint; one that is damaged is left out where the other is whole."""
     places = [place / name for name in TURNS] if isinstance(place, Remote) else [place]
     found: dict[Place, Checkpoint | None] = {}
-    faults = []
+    fault: StoreError | None = None
     for one in places:
         try:
             found[one] = _read(one) if (one / FACTS).exists() else None
         except StoreError as error:
             found[one] = None
-            faults.append(error)
-    if faults and not any(found.values()):
-        raise faults[0]
+            fault = fault or error
+    if fault is not None and not any(found.values()):
+        raise fault
     return found
 
 
