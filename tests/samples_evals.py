@@ -19,7 +19,7 @@ from unweave.evals.reading.absorption import Absorption
 from unweave.evals.reading.code_length import CodeLength
 from unweave.evals.reading.specificity import Removal
 from unweave.evals.suites.contrast import ContrastStudy, LayerEffect
-from unweave.evals.suites.result import SuiteResult, SuiteRow
+from unweave.evals.suites.result import Claim, SuiteResult, SuiteRow
 
 
 def artifacts(estimate: Any) -> dict[str, Any]:

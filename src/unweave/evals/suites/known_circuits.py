@@ -52,7 +52,7 @@ CARRIES = {"a closing too many from the right": 1, "a wrong total": 0}
 """Failure -> the head of block 2 that reports it."""
 
 
-def run_induction(model: Model, _featurizer: Any, asked: Asked) -> SuiteResult:
+def run_induction(model: Model, asked: Asked) -> SuiteResult:
     """Claims about heads on sequences that are repeated once.
 
     Args:
@@ -97,7 +97,7 @@ def run_copying(model: Model, featurizer: Any, asked: Asked) -> SuiteResult:
     )
 
 
-def run_brackets(model: Model, _featurizer: Any, asked: Asked) -> SuiteResult:
+def run_brackets(model: Model, asked: Asked) -> SuiteResult:
     """Claims about which head carries which failure into the answer.
 
     Args:
@@ -138,7 +138,7 @@ def run_brackets(model: Model, _featurizer: Any, asked: Asked) -> SuiteResult:
     return SuiteResult(suite="brackets", model=model.fingerprint, rows=(), seed=asked.seed, claims=tuple(claims))
 
 
-def run_modular_addition(model: Model, _featurizer: Any, asked: Asked) -> SuiteResult:
+def run_modular_addition(model: Model, asked: Asked) -> SuiteResult:
     """Claims about the key frequencies, and about as many that the unembedding hardly reads.
 
     Args:

@@ -66,7 +66,7 @@ def planted_ravel_claims(task: PlantedTask, asked: Asked) -> tuple[Claim, ...]:
     return tuple(claims)
 
 
-def run_planted_rates(_model: Any, _featurizer: Any, asked: Asked) -> SuiteResult:
+def run_planted_rates(asked: Asked) -> SuiteResult:
     """The error rates of every test, as tables.
 
     Args:

@@ -70,6 +70,11 @@ def _without_file(name: str, run: Callable[[Any, Any, Asked], SuiteResult]) -> C
     return checked
 
 
+def _on_model(run: Callable[[Any, Asked], SuiteResult]) -> Callable[[Any, Any, Asked], SuiteResult]:
+    """A suite that has representations of its own and takes none."""
+    return lambda model, _featurizer, asked: run(model, asked)
+
+
 LANGUAGE, WEIGHTS = "any causal language model, or `planted`", "the published weights (.safetensors or .pt)"
 
 SUITES: Mapping[str, Suite] = MappingProxyType(
@@ -97,11 +102,11 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         ),
         "induction": Suite(
             title="repeated tokens: which heads look back, which copy, and the path between them",
-            model=WEIGHTS, data="", count=24, run=_without_file("induction", run_induction),
+            model=WEIGHTS, data="", count=24, run=_without_file("induction", _on_model(run_induction)),
         ),
         "brackets": Suite(
             title="balanced brackets: which head carries which failure",
-            model=WEIGHTS, data="", count=60, run=_without_file("brackets", run_brackets),
+            model=WEIGHTS, data="", count=60, run=_without_file("brackets", _on_model(run_brackets)),
         ),
         "copying": Suite(
             title="a repeated cycle of letters: open claims about heads and the blocks of a partition",
@@ -110,11 +115,12 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
         "modular-addition": Suite(
             title="sums modulo p: the key frequencies carry the sum, others do not",
             model="zoo:modadd (taken where none is named), or weights in that format", data="", count=60,
-            run=_without_file("modular-addition", run_modular_addition),
+            run=_without_file("modular-addition", _on_model(run_modular_addition)),
         ),
         "planted": Suite(
             title="error rates of the tests themselves on worlds with known truth (`unweave evaluate planted`)",
-            model="none", data="", count=40, run=_without_file("planted", run_planted_rates),
+            model="none", data="", count=40,
+            run=_without_file("planted", _on_model(lambda _model, asked: run_planted_rates(asked))),
         ),
     }
 )  # fmt: skip
