@@ -88,7 +88,12 @@ def main() -> None:
     parser.add_argument("--nulls", type=int, default=500, help="false claims of each test")
     parser.add_argument("--repeats", type=int, default=500, help="true claims of each test, cards of negative worlds")
     parser.add_argument("--calibration", type=int, default=20, help="claims at each effect size and number of pairs")
-    parser.add_argument("--test", action="append", help="one test alone, or one negative world; repeatable")
+    parser.add_argument(
+        "--test",
+        action="append",
+        choices=[*PLANTED, *NEGATIVE],
+        help="one test alone, or one negative world; repeatable",
+    )
     parser.add_argument("--out", type=Path, help="JSON that is written again after every test")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

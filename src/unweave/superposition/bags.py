@@ -315,7 +315,7 @@ def _segments(document: np.ndarray, config: BagsConfig) -> tuple[np.ndarray, np.
             np.full(len(own), -1),
             [f"{len(document)} units are too few to split: fits and scores are of all windows"],
         )
-    note = f"{_documents(len(own))} are too few to hold some out: each is cut into stretches that share no unit"
+    note = f"too few to hold some out ({_documents(len(own))}): each is cut into stretches that share no unit"
     return np.concatenate([begins, [len(document)]]), documents, parts, [note]
 
 
