@@ -6,6 +6,8 @@ import importlib
 import inspect
 import re
 import tempfile
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,3 +214,15 @@ def test_every_exported_name_shows_how_it_is_used():
         if (inspect.isclass(value) or inspect.isfunction(value)) and ">>>" not in (inspect.getdoc(value) or "")
     }
     assert sorted(without) == sorted(MADE_BY_VERBS)
+
+
+@pytest.mark.parametrize("package", ["probing", "ndm", "interaction", "superposition", "directions", "evals"])
+def test_every_exported_verb_is_on_the_page_of_the_library(package):
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8").split()
+    module = importlib.import_module(f"unweave.{package}")
+    verbs = [
+        one
+        for one in vars(module).values()
+        if isinstance(one, types.FunctionType) and one.__module__ != module.__name__
+    ]
+    assert [one.__name__ for one in verbs if f"{one.__module__}.{one.__name__}" not in page] == []
