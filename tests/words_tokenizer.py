@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from unweave.evals.planted.word_tokenizer import word_tokenizer, words_in
 from unweave.evals.suites import words
+from unweave.evals.suites.tasks.word_tokenizer import word_tokenizer, words_in
 
 
 def words_tokenizer() -> Any:

@@ -8,9 +8,9 @@ import samples
 import tiny
 import unweave as uw
 from unweave.errors import InputError
-from unweave.evals.planted.behaviour_task import planted_behaviour
 from unweave.evals.suites.honesty import read_behaviour
 from unweave.evals.suites.running import run_suite
+from unweave.evals.suites.tasks.behaviour import planted_behaviour
 from words_tokenizer import words_tokenizer
 
 

@@ -9,11 +9,11 @@ import torch
 import unweave as uw
 from unweave.errors import InputError, UnknownName
 from unweave.evals.causing.spread import spread
-from unweave.evals.planted.assembly import CONSTANT, Head, Plan, assemble
-from unweave.evals.planted.tasks import TASKS, planted_task
 from unweave.evals.suites.facts import attributes
 from unweave.evals.suites.planted_truth import MADE
 from unweave.evals.suites.running import run_suite
+from unweave.evals.suites.tasks.assembly import CONSTANT, Head, Plan, assemble
+from unweave.evals.suites.tasks.by_hand import TASKS, planted_task
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import laws_directions as laws
 import unweave as uw
 from unweave.errors import DataError, FingerprintError, InputError
-from unweave.evals.reading.averages import sign_flip
+from unweave.evals.averages import sign_flip
 from unweave.features.featurizer import Provenance
 
 V = uw.evals

@@ -14,6 +14,7 @@ from unweave.tensors.multiplicity import (
     best_of_ratios,
     max_statistic_p,
     pair_wins,
+    rank_p,
 )
 from unweave.tensors.resampling import multinomial_counts
 
@@ -132,3 +133,12 @@ def test_faults_are_named() -> None:
         best_of_aucs(np.ones(3, dtype=bool), np.ones((3, 1)), np.arange(3), seed=0)
     with pytest.raises(DataError, match="no draw of 2 groups leaves out rows that can be scored"):
         best_of_aucs(np.array([True, False]), np.ones((2, 1)), np.arange(2), seed=0)
+
+
+def test_a_rank_counts_the_statistic_itself_and_draws_that_differ_by_rounding_alone():
+    drawn = np.random.default_rng(0).normal(size=199)
+    for value in (-3.0, 0.0, float(drawn[7]), 4.0):
+        assert rank_p(value, drawn) == (1 + sum(one >= value for one in drawn)) / 200
+    assert rank_p(0.1 + 0.2, [0.3]) == 1.0
+    assert rank_p(1.0, []) == 1.0
+    assert rank_p(5.0, drawn) == max_statistic_p(np.array(5.0), drawn)

@@ -121,7 +121,7 @@ class Concept:
         if self.examples:
             self.targets()
 
-    def targets(self) -> Float[np.ndarray, n * m]:
+    def targets(self) -> Float[np.ndarray, "n ..."]:
         """What a read-out is to predict, an example each: 0 or 1, the number of the class, the number, or (cos, sin).
 
         Raises:

@@ -123,8 +123,8 @@ suites.__doc__ = SUITES_HELP
 
 def _model(name: str, suite: str) -> Any:
     from unweave.errors import InputError
-    from unweave.evals.planted.behaviour_task import planted_behaviour
-    from unweave.evals.planted.tasks import TASKS, planted_task
+    from unweave.evals.suites.tasks.behaviour import planted_behaviour
+    from unweave.evals.suites.tasks.by_hand import TASKS, planted_task
     from unweave.models.loading import load_model
 
     if suite == "planted":

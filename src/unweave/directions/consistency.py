@@ -142,7 +142,7 @@ def ccs(
     )
 
 
-def consistency(positive: Float[Tensor, n * k], negative: Float[Tensor, n * k]) -> Float[Tensor, "*k"]:
+def consistency(positive: Float[Tensor, "n ..."], negative: Float[Tensor, "n ..."]) -> Float[Tensor, " ..."]:
     """Mean of `(p+ - (1 - p-))^2 + min(p+, p-)^2` over the pairs.
 
     Args:

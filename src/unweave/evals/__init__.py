@@ -1,5 +1,6 @@
 """Tests of what a representation does: interventions with controls and intervals."""
 
+from unweave.evals.averages import mean_estimate as mean_estimate
 from unweave.evals.card import EvidenceCard as EvidenceCard
 from unweave.evals.card import card as card
 from unweave.evals.causing.ablation import Ablation as Ablation
@@ -63,11 +64,8 @@ from unweave.evals.layer_study import layer_study as layer_study
 from unweave.evals.neuron_card import NeuronCard as NeuronCard
 from unweave.evals.neuron_card import neuron_card as neuron_card
 from unweave.evals.planted.suite import evaluate_planted as evaluate_planted
-from unweave.evals.planted.tasks import PlantedTask as PlantedTask
-from unweave.evals.planted.tasks import planted_task as planted_task
 from unweave.evals.reading.absorption import Absorption as Absorption
 from unweave.evals.reading.absorption import absorption as absorption
-from unweave.evals.reading.averages import mean_estimate as mean_estimate
 from unweave.evals.reading.code_length import CodeLength as CodeLength
 from unweave.evals.reading.code_length import code_length as code_length
 from unweave.evals.reading.decodability import decodability as decodability
@@ -114,4 +112,6 @@ from unweave.evals.suites.result import SuiteResult as SuiteResult
 from unweave.evals.suites.running import run_suite as run_suite
 from unweave.evals.suites.running import suite_names as suite_names
 from unweave.evals.suites.running import suite_tests as suite_tests
+from unweave.evals.suites.tasks.by_hand import PlantedTask as PlantedTask
+from unweave.evals.suites.tasks.by_hand import planted_task as planted_task
 from unweave.tensors.concentration import gini as gini

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
+from unweave.directions.factors import ica
 from unweave.errors import unknown_name
 from unweave.evals.dictionaries import topk_dictionary
-from unweave.features.affine import AffineFeaturizer
 from unweave.features.bases import neurons, pca, random_rotation
-from unweave.features.featurizer import Featurizer, Provenance
+from unweave.features.featurizer import Featurizer
 from unweave.tensors.arrays import as_matrix
 
 MADE = ("neurons", "pca", "ica", "random", "topk", "topk-frozen")
@@ -59,7 +59,8 @@ def contenders_of(
         elif name == "random":
             made[name] = random_rotation(width, seed=seed, origin=data.double().mean(0), site=site, model=model)
         elif name == "ica":
-            made[name] = _ica(data, site=site, model=model, seed=seed)
+            rank = int(torch.linalg.matrix_rank(data.double() - data.double().mean(0)))  # units that never vary
+            made[name] = ica(data, rank=rank, seed=seed, site=site, model=model)
         elif name in ("topk", "topk-frozen"):
             made[name] = topk_dictionary(
                 data,
@@ -74,23 +75,3 @@ def contenders_of(
         else:
             raise unknown_name("decomposition", name, MADE)
     return made
-
-
-def _ica(data: torch.Tensor, *, site: str, model: str | None, seed: int) -> AffineFeaturizer:
-    """Independent components by scikit-learn, as an affine map and back."""
-    import warnings
-
-    from sklearn.decomposition import FastICA
-
-    fitted: Any = FastICA(whiten="unit-variance", max_iter=400, tol=1e-3, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # components that have not settled yet are a comparator all the same
-        fitted.fit(data.double().numpy())
-    return AffineFeaturizer(
-        read=torch.from_numpy(fitted.components_.T.copy()),
-        write=torch.from_numpy(fitted.mixing_.T.copy()),
-        origin=torch.from_numpy(fitted.mean_.copy()),
-        site=site,
-        gauge="scale",
-        provenance=Provenance(method="ica", model=model, rows=len(data), seed=seed),
-    )

@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 from unweave.errors import InputError, unknown_name
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.grouped import grouped_mean
+from unweave.tensors.multiplicity import rank_p
 from unweave.tensors.splits import grouping
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -182,7 +183,7 @@ def finding(
     codes = codes_of(groups, len(values))
     level = np.nanmean(controls, axis=1)
     effect = float(np.nanmean(values))
-    rank = float((1 + np.sum(sign * level >= sign * effect - 1e-12)) / (1 + len(level)))
+    rank = rank_p(sign * effect, sign * level)
     difference = replace(grouped_mean(values - controls.mean(0), codes, seed=seed), p_value=rank, null=0.0)
     few = ("first token only: it says nothing of what follows",) if scope == "first-token" else ()
     return Finding(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unweave.errors import InputError
 from unweave.features.graph import EdgeBlock, FeatureGraph
+from unweave.tensors.multiplicity import rank_p
 
 SWAPS = 3
 """Attempted swaps an edge: enough for the degrees alone to be left."""
@@ -113,7 +114,7 @@ def modules(
         modularity_plain=float(nx.community.modularity(whole, best)),
         agreement=float(np.mean(agreement)) if agreement else 1.0,
         null=tuple(drawn),
-        p_value=(1 + sum(one >= scores[0] for one in drawn)) / (1 + null) if null else float("nan"),
+        p_value=rank_p(scores[0], drawn) if null else float("nan"),
         edges=len(edges),
     )
 

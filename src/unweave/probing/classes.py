@@ -30,6 +30,7 @@ from unweave.probing.result import ProbeSweep
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.logistic import LogisticFits, balanced_weights, fit_many
 from unweave.tensors.moments import class_moments
+from unweave.tensors.multiplicity import rank_p
 from unweave.tensors.resampling import combination_interval
 from unweave.tensors.scores import auc, confusion, f1, f1_parts
 from unweave.tensors.splits import Grouping, grouped_split
@@ -261,7 +262,7 @@ def _measured(k: int, found: list[Measured], groups: np.ndarray, n_train: int, c
             n=len(truth),
             n_groups=len(present),
             control=float(np.mean(control)) if control else None,
-            p_value=(1 + sum(one >= macro[0] for one in control)) / (1 + len(control)) if control else None,
+            p_value=rank_p(macro[0], control) if control else None,
             seed=config.seed,
             warnings=interval.warnings,
         ),

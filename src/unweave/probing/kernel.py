@@ -24,6 +24,7 @@ from unweave.probing.result import Probe
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.logistic import LogisticFits, balanced_weights, fit_many
 from unweave.tensors.metrics import all_metrics
+from unweave.tensors.multiplicity import rank_p
 from unweave.tensors.resampling import ratio_intervals
 from unweave.tensors.scores import Confusion, confusion, f1, f1_parts
 from unweave.tensors.splits import grouping
@@ -200,7 +201,7 @@ def f1_estimate(table: Confusion, control: Sequence[float], rows: int, config: P
         n=rows,
         n_groups=len(top),
         control=float(np.mean(control)) if control else None,
-        p_value=(1 + sum(draw >= value for draw in control)) / (1 + len(control)) if control else None,
+        p_value=rank_p(value, control) if control else None,
         seed=config.seed,
         warnings=intervals.warnings,
     )

@@ -33,6 +33,7 @@ from unweave.probing.ranking import LIVE
 from unweave.tensors.arrays import as_tensor
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.moments import class_sums
+from unweave.tensors.multiplicity import rank_p
 from unweave.tensors.quadratic import explained, forward, shrink, swaps
 from unweave.tensors.resampling import ratio_intervals
 from unweave.tensors.splits import Grouping, grouped_split, grouping
@@ -304,7 +305,7 @@ def _measured(
             n=len(own),
             n_groups=len(present),
             control=float(np.mean(control)) if control else None,
-            p_value=(1 + sum(one >= value for one in control)) / (1 + len(control)) if control else None,
+            p_value=rank_p(value, control) if control else None,
             seed=config.seed,
             warnings=interval.warnings,
         ),

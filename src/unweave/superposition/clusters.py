@@ -27,6 +27,7 @@ from unweave.superposition.dataset import Dataset, as_dataset
 from unweave.superposition.krylov import WORDS, leading
 from unweave.superposition.linear import Spectrum
 from unweave.superposition.moments import chunks
+from unweave.tensors.multiplicity import rank_p
 
 NEIGHBOURS = 10
 
@@ -144,13 +145,10 @@ def _score(
     told = [float(normalized_mutual_info_score(one, grouped)) for one in (code, *shuffled[:20])]
     return ClusterScore(
         vectors=name, purity=purity[0], purity_null=float(np.mean(purity[1:])) if draws else float("nan"),
-        purity_p=_p(purity), silhouette=outline[0], silhouette_p=_p(outline), nmi=told[0],
+        purity_p=rank_p(purity[0], purity[1:]), silhouette=outline[0],
+        silhouette_p=rank_p(outline[0], outline[1:]), nmi=told[0],
         nmi_null=float(np.mean(told[1:])) if draws else float("nan"), n=len(code), classes=count,
     )  # fmt: skip
-
-
-def _p(values: list[float]) -> float:
-    return float((1 + sum(one >= values[0] for one in values[1:])) / len(values))
 
 
 def _means(data: Dataset) -> np.ndarray:

@@ -15,6 +15,7 @@ from unweave.superposition.clusters import ppmi_vectors
 from unweave.superposition.dataset import as_dataset
 from unweave.superposition.krylov import WORDS
 from unweave.superposition.moments import covariance_of
+from unweave.tensors.multiplicity import rank_p
 from unweave.worlds.correlated import World
 
 
@@ -103,7 +104,7 @@ def compare_geometry(
                 "correlation": real,
                 "cka": _cka(gram, other),
                 "words": len(words),
-                "p_value": (1 + sum(one >= real for one in chance)) / (1 + draws),
+                "p_value": rank_p(real, chance),
             }
         )
     return found

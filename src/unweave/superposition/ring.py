@@ -25,6 +25,7 @@ from unweave.errors import DataError, InputError
 from unweave.superposition.autoencoder import Autoencoder
 from unweave.superposition.dataset import Dataset
 from unweave.superposition.moments import chunks
+from unweave.tensors.multiplicity import rank_p
 
 DRAWS, SEARCH_DRAWS = 9_999, 999
 
@@ -120,7 +121,7 @@ def ring(
         mean = float(null.mean())
     return Ring(
         value=value, null_mean=mean, null_95=float(np.quantile(null, 0.95)),
-        p_value=float((1 + (null >= value - 1e-12).sum()) / (1 + len(null))), words=tuple(words),
+        p_value=rank_p(value, null), words=tuple(words),
         order=tuple(order.tolist()), cosine_by_distance=_by_distance(points[order]), plane=plane, n=count,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What a p-value or a best score is worth after many have been looked at.
+"""What a statistic is worth among null draws, and a p-value or a best score after many have been looked at.
 
 Three answers to three questions. Benjamini-Hochberg: of those called found, what share is false. Max-statistic: the
 chance that the best of everything searched is as good with nothing to find. Best-of correction: what the winner scores
@@ -7,6 +7,7 @@ on groups that did not choose it (BBC: a bootstrap draw of groups chooses, the g
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
 | `benjamini_hochberg` | min over j >= i of p_(j) m / j | shape of p | false discovery rate at which the entry would still be found | Benjamini and Hochberg 1995 |
+| `rank_p` | (1 + #(T_b >= T)) / (1 + B) | scalar | p-value of one statistic among B null draws | North, Curtis and Sham 2002 |
 | `max_statistic_p` | (1 + #(max_b >= t)) / (1 + B) | shape of t | family-wise p-value | Westfall and Young 1993 |
 | `corrected` | BBC | scalar | mean over draws of the out-of-bag score of the in-bag winner | Tsamardinos, Greasidou, Borboudakis 2018, algorithm 5 |
 | `pairs` | W | (G, G, m) | for each pair of groups, how often a positive of the first beats a negative of the second | Mann and Whitney 1947 |
@@ -14,7 +15,7 @@ on groups that did not choose it (BBC: a bootstrap draw of groups chooses, the g
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ from unweave.tensors.resampling import multinomial_counts
 
 BLOCK = 256
 """Draws worked on at once: bounds memory at `BLOCK` times the number of candidates."""
+ROUNDING = 1e-12
+"""A draw that is less than this below a statistic is as large."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,22 @@ def max_statistic_p(observed: Float[np.ndarray, ...], maxima: Float[np.ndarray, 
     ordered = np.sort(maxima)
     at_least = len(ordered) - np.searchsorted(ordered, observed, side="left")
     return (1 + at_least) / (1 + len(ordered))
+
+
+def rank_p(observed: float, drawn: Sequence[float] | Float[np.ndarray, " b"]) -> float:
+    """The share of null draws at least as large, the observed one counted: `(1 + #(T_b >= T)) / (1 + B)`.
+
+    Draws that are equal up to rounding count.
+
+    Args:
+        observed: A statistic, larger = further from the null.
+        drawn: The same statistic of each null draw.
+
+    Example:
+        >>> rank_p(3.0, [1.0, 3.0, 4.0, 0.5])
+        0.6
+    """
+    return float((1 + np.count_nonzero(np.asarray(drawn, dtype=np.float64) >= observed - ROUNDING)) / (1 + len(drawn)))
 
 
 def best_of_ratios(

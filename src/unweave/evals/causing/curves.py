@@ -25,6 +25,7 @@ from unweave.evals.causing.changes import exchange, source_of, units_of
 from unweave.evals.causing.patching import Change, Patching, gradient, patching, scores
 from unweave.features.featurizer import Featurizer
 from unweave.models.model import Model
+from unweave.tensors.multiplicity import rank_p
 
 KEPT = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Shares of the parts at which curves are taken."""
@@ -114,7 +115,7 @@ def faithfulness(
         area=areas[0],
         error_area=float(np.trapezoid(np.abs(1 - table[0]), places)),
         random_area=tuple(areas[1:]),
-        p_value=float((1 + np.sum(np.array(areas[1:]) >= areas[0] - 1e-12)) / (1 + draws)),
+        p_value=rank_p(areas[0], areas[1:]),
     )
 
 

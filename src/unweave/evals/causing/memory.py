@@ -24,13 +24,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import InputError
+from unweave.evals.averages import mean_estimate
 from unweave.evals.causing.behaviours import continuation
 from unweave.evals.causing.changes import random_bases, vector_of
 from unweave.evals.causing.patching import patching
 from unweave.evals.causing.persistence import by_token
 from unweave.evals.causing.schedules import schedule_edits
 from unweave.evals.causing.steering import generated_index, inject
-from unweave.evals.reading.averages import mean_estimate
 from unweave.models.model import Model
 from unweave.models.tokens import Tokens, as_tokens, pad
 from unweave.tensors.estimate import Estimate

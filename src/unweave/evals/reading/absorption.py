@@ -25,7 +25,7 @@ from torch import Tensor
 
 from unweave.directions.logistic import logistic
 from unweave.errors import DataError, InputError
-from unweave.evals.reading.averages import mean_estimate
+from unweave.evals.averages import mean_estimate
 from unweave.features.featurizer import Featurizer, check_width
 from unweave.features.neurons import as_affine
 from unweave.probing.config import ProbeConfig

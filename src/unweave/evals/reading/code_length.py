@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unweave.errors import DataError, InputError
-from unweave.evals.reading.averages import mean_estimate
+from unweave.evals.averages import mean_estimate
 from unweave.probing.config import ProbeConfig
 from unweave.probing.problem import posed
 from unweave.tensors.estimate import Estimate

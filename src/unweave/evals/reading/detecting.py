@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unweave.errors import DataError, InputError
-from unweave.evals.reading.averages import mean_estimate
+from unweave.evals.averages import mean_estimate
 from unweave.features.direction import Direction, Readout
 from unweave.tensors.arrays import as_matrix, as_tensor
 from unweave.tensors.auc_intervals import auc_tested

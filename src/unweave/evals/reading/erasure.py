@@ -20,7 +20,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from unweave.directions.erasing import leace
-from unweave.evals.reading.averages import mean_estimate, ratio_estimate
+from unweave.evals.averages import mean_estimate, ratio_estimate
 from unweave.evals.reading.decodability import BELOW_CHANCE
 from unweave.features.eraser import Eraser
 from unweave.probing.config import ProbeConfig

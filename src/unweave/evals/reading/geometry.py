@@ -20,13 +20,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import DataError, InputError
-from unweave.evals.reading.averages import mean_estimate, ratio_estimate
+from unweave.evals.averages import mean_estimate, ratio_estimate
 from unweave.features.featurizer import Featurizer, block_slices
 from unweave.features.neurons import as_affine
 from unweave.tensors.arrays import as_matrix, as_tensor, check_finite
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.information import pairwise_information
 from unweave.tensors.linalg import symmetric_eigen
+from unweave.tensors.multiplicity import rank_p
 from unweave.tensors.resampling import multinomial_counts
 from unweave.tensors.splits import grouped_split, grouping
 
@@ -257,7 +258,7 @@ def subspace_dependence(
             nats=found.nats,
             nats_a_dimension=found.nats / (sizes[pair[0]] + sizes[pair[1]]),
             null=float(np.mean(nulls[pair])) if shuffles else float("nan"),
-            p_value=(1 + sum(one >= found.nats for one in nulls[pair])) / (1 + shuffles),
+            p_value=rank_p(found.nats, nulls[pair]),
         )
         for pair, found in observed.items()
     }

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import DataError, InputError
-from unweave.evals.reading.averages import mean_estimate, ratio_estimate
+from unweave.evals.averages import mean_estimate, ratio_estimate
 from unweave.features.bases import pca
 from unweave.features.featurizer import Featurizer, check_width, units
 from unweave.features.neurons import as_affine

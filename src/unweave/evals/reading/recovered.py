@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import InputError
-from unweave.evals.reading.averages import ratio_estimate
+from unweave.evals.averages import ratio_estimate
 from unweave.features.featurizer import Featurizer
 from unweave.models.edits import Edit, check_model
 from unweave.models.model import Model

@@ -26,13 +26,14 @@ from torch import Tensor
 
 from unweave.directions.logistic import logistic
 from unweave.errors import DataError, InputError, unknown_name
-from unweave.evals.reading.averages import mean_estimate, ratio_estimate
+from unweave.evals.averages import mean_estimate, ratio_estimate
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.direction import Readout
 from unweave.features.featurizer import check_width
 from unweave.features.neurons import as_affine
 from unweave.tensors.arrays import as_matrix, as_tensor, check_finite
 from unweave.tensors.estimate import Estimate
+from unweave.tensors.multiplicity import rank_p
 from unweave.tensors.splits import grouped_split, grouping
 
 TARGETS = ("mean", "zero")
@@ -326,5 +327,4 @@ def _ranked(score: Estimate, null: Sequence[float]) -> Estimate:
     """With the mean of the random units as control and the rank among them as p-value."""
     if not null:
         return score
-    rank = (1 + sum(one >= score.value - 1e-12 for one in null)) / (1 + len(null))
-    return replace(score, control=float(np.mean(null)), p_value=float(rank))
+    return replace(score, control=float(np.mean(null)), p_value=rank_p(score.value, null))

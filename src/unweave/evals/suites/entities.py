@@ -22,12 +22,12 @@ from unweave.evals.causing.causal import disentangle, ready_pairs
 from unweave.evals.causing.changes import exchange
 from unweave.evals.causing.pairs import Pairs, solved, some_pairs
 from unweave.evals.causing.patching import scores
-from unweave.evals.planted.tasks import PlantedTask
 from unweave.evals.suites.asked import Asked
 from unweave.evals.suites.facts import AttributePairs, attributes
 from unweave.evals.suites.planted_truth import planted_ravel_claims
 from unweave.evals.suites.result import Claim, SuiteResult
 from unweave.evals.suites.tables_of_facts import read_entities
+from unweave.evals.suites.tasks.by_hand import PlantedTask
 from unweave.evals.suites.testing import LEAST_DONE, cannot
 from unweave.evals.suites.words import CITIES, CITY_TEMPLATES, middle_site
 from unweave.models.model import Model

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,8 @@ import numpy as np
 
 from unweave.errors import InputError
 from unweave.evals.causing.pairs import Pairs
-from unweave.evals.suites.words import prefix_ids, token_ids
+from unweave.evals.suites.words import prompt_tokens, token_ids
 from unweave.models.model import Model
-from unweave.models.tokens import Tokens, pad
 
 NEEDED = ("base", "source", "answer", "base_answer")
 KNOWN = (*NEEDED, "source_answer", "group")
@@ -38,18 +38,14 @@ def read_pairs(model: Model, path: str | Path, *, positions: Any = "last") -> Pa
     Raises:
         InputError: The file cannot be read, or a line lacks a key or has an unknown one; the line is named.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}): give a jsonl file of pairs") from None
-    rows = [_row(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    rows = [_checked(where, row) for where, row in json_lines(path)]
     if not rows:
         raise InputError(f"{path} has no pairs: one JSON object a line, with {', '.join(NEEDED)}")
     answers = {name: [_answer(model, row[name]) for row in rows] for name in ("answer", "base_answer")}
     theirs = [_answer(model, row.get("source_answer", row["answer"])) for row in rows]
     return Pairs(
-        base=_tokens(model, [row["base"] for row in rows]),
-        source=_tokens(model, [row["source"] for row in rows]),
+        base=prompt_tokens(model, [row["base"] for row in rows]),
+        source=prompt_tokens(model, [row["source"] for row in rows]),
         answer=answers["answer"],
         base_answer=answers["base_answer"],
         source_answer=theirs,
@@ -59,18 +55,38 @@ def read_pairs(model: Model, path: str | Path, *, positions: Any = "last") -> Pa
     )
 
 
-def _row(path: str | Path, number: int, line: str) -> dict[str, Any]:
+def json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object of a jsonl file, behind the words that say where it stands; blank lines are left out.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: It cannot be read, or a line is no JSON object; the line is named.
+    """
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {number}: not JSON ({error.msg}); write one object a line") from None
-    if not isinstance(row, dict):
-        raise InputError(f"{path}, line {number}: a {type(row).__name__}, an object with {', '.join(NEEDED)} is needed")
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): give a jsonl file") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{where}: not JSON ({error}); write one object a line") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: a {type(row).__name__}; write one object a line")
+        yield where, row
+
+
+def _checked(where: str, row: dict[str, Any]) -> dict[str, Any]:
     missing = [key for key in NEEDED if not isinstance(row.get(key), str)]
     strange = [key for key in row if key not in KNOWN]
     if missing or strange:
         what = f"no text under {', '.join(missing)}" if missing else f"unknown key {strange[0]!r}"
-        raise InputError(f"{path}, line {number}: {what}; the keys are {', '.join(KNOWN)}")
+        raise InputError(f"{where}: {what}; the keys are {', '.join(KNOWN)}")
     return row
 
 
@@ -79,8 +95,3 @@ def _answer(model: Model, text: str) -> int:
     if not ids:
         raise InputError(f"the answer {text!r} has no token: give a word")
     return ids[0]
-
-
-def _tokens(model: Model, texts: list[str]) -> Tokens:
-    ids, mask = pad([[*prefix_ids(model), *token_ids(model, text)] for text in texts])
-    return Tokens(ids=ids, mask=mask)

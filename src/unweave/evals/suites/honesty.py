@@ -15,7 +15,6 @@ Source: arXiv 2402.03855.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -28,9 +27,8 @@ from unweave.activations.concepts import ContrastPair, read_records
 from unweave.errors import InputError, nearest
 from unweave.evals.causing.patching import patching, scores
 from unweave.evals.causing.persistence import persistence
-from unweave.evals.findings import codes_of, grouped_mean
+from unweave.evals.findings import codes_of
 from unweave.evals.layer_study import LayerStudy, layer_study
-from unweave.evals.planted.behaviour_task import BehaviourTask
 from unweave.evals.suites.asked import Asked
 from unweave.evals.suites.contrast import (
     PERSONAS,
@@ -41,11 +39,13 @@ from unweave.evals.suites.contrast import (
     honest_answers,
     honesty_pairs,
 )
+from unweave.evals.suites.files import json_lines
 from unweave.evals.suites.result import Claim, SuiteResult, SuiteRow
+from unweave.evals.suites.tasks.behaviour import BehaviourTask
 from unweave.evals.suites.testing import LEAST_DONE, cannot
-from unweave.evals.suites.words import prefix_ids, token_ids
+from unweave.evals.suites.words import prompt_tokens
 from unweave.models.model import Model
-from unweave.models.tokens import Tokens, pad
+from unweave.tensors.grouped import grouped_mean
 
 NEUTRAL = (
     "The train leaves at nine and arrives before noon.",
@@ -90,7 +90,7 @@ def run_honesty(model: Model | BehaviourTask, featurizer: Any, asked: Asked) -> 
     asked.progress.note(f"{len(data.pairs)} pairs, {len(data.continued)} continuations, {len(sites)} sites")
     read = layer_study(loaded, data.pairs, sites, method="mean_difference", seed=asked.seed)
     study = contrast_study(
-        loaded, read.bundle, continued, neutral=_neutral(loaded, data.neutral), groups=groups, seed=asked.seed
+        loaded, read.bundle, continued, neutral=prompt_tokens(loaded, data.neutral), groups=groups, seed=asked.seed
     )
     return SuiteResult(
         suite="honesty", model=loaded.fingerprint, rows=(baseline,), seed=asked.seed,
@@ -109,24 +109,13 @@ def read_behaviour(path: str | Path) -> BehaviourData:
     Raises:
         InputError: It cannot be read, or a line is none of the three; the line is named.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}): give a jsonl file") from None
     pairs, continued, neutral = [], [], []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: not JSON ({error}); write one object a line") from None
-        if isinstance(row, dict) and "prompt" in row:
+    for where, row in json_lines(path):
+        if "prompt" in row:
             continued.append(_continued(row, where))
-        elif isinstance(row, dict) and set(row) == {"neutral"} and isinstance(row["neutral"], str):
+        elif set(row) == {"neutral"} and isinstance(row["neutral"], str):
             neutral.append(row["neutral"])
-        elif isinstance(row, dict) and "positive" in row:
+        elif "positive" in row:
             pairs += _pair(row, where)
         else:
             raise InputError(
@@ -245,11 +234,6 @@ def _sites(model: Model, site: str | None) -> list[str]:
     if not model.predicts_next or not stream:
         raise InputError(f"{model.name or 'this model'} predicts no next token: a causal language model is needed")
     return stream if site is None else [site]
-
-
-def _neutral(model: Model, texts: Sequence[str]) -> Tokens:
-    ids, mask = pad([[*prefix_ids(model), *token_ids(model, text)] for text in texts])
-    return Tokens(ids=ids, mask=mask)
 
 
 def _continued(row: dict[str, Any], where: str) -> Continued:

@@ -24,17 +24,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.errors import InputError
+from unweave.evals.averages import sign_flip
 from unweave.evals.causing.behaviours import SEQUENCE, Behaviour, logit_difference
 from unweave.evals.causing.causal import interchange_accuracy, interchange_effect, shift_by
 from unweave.evals.causing.changes import exchange, other_rows
 from unweave.evals.causing.patching import patching, scores
 from unweave.evals.causing.removal import ablate_block
 from unweave.evals.findings import Finding, Prediction, judged
-from unweave.evals.reading.averages import sign_flip
 from unweave.evals.suites.asked import Asked
 from unweave.evals.suites.circuits import frequency_blocks, key_frequencies, modular_addition_pairs
 from unweave.evals.suites.result import Claim, SuiteResult
-from unweave.evals.suites.testing import cannot
+from unweave.evals.suites.testing import LEAST_DONE, cannot
 from unweave.features.affine import AffineFeaturizer
 from unweave.models.modadd import ModularAddition
 from unweave.models.model import Model
@@ -115,7 +115,7 @@ def run_brackets(model: Model, asked: Asked) -> SuiteResult:
         right = [(module(one)[:, 0].argmax(-1) == wanted) for one, wanted in zip(
             (base, *sources.values()), (1, 0, 0), strict=True)]  # fmt: skip
     done = float(torch.cat(right).double().mean())
-    if done < 0.5:
+    if done < LEAST_DONE:
         return _undone("brackets", model, done, asked.seed)
     measure = logit_difference([0] * asked.count, [1] * asked.count, read=[0])
     claims = []
@@ -156,7 +156,7 @@ def run_modular_addition(model: Model, asked: Asked) -> SuiteResult:
     with torch.no_grad():
         said = model(pairs.base).reshape(len(pairs), -1, modulus + 1)[:, -1, :modulus].argmax(-1)
     done = float((said.numpy() == np.asarray(pairs.base_answer)).mean())
-    if done < 0.5:
+    if done < LEAST_DONE:
         return _undone("modular-addition", model, done, asked.seed)
     strength = key_frequencies(weights.detach(), modulus)
     count = int((strength > 0.1 * strength.max()).sum())
@@ -188,7 +188,7 @@ def _repeating(
     ready = patching(model, site, tokens)
     plain = scores(ready, [None], measure)[0]
     done = float((plain > 1 - np.log(module.unembed.weight.shape[1])).mean())
-    if done < 0.5:
+    if done < LEAST_DONE:
         return _undone(suite, model, done, asked.seed)
     claims = []
     effects = paths_to_keys(model, module, tokens, measure, seed=asked.seed)

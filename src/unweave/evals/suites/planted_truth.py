@@ -9,11 +9,11 @@ from typing import Any
 from unweave.evals.causing.causal import disentangle, interchange_effect
 from unweave.evals.causing.patching import patching
 from unweave.evals.findings import Prediction
-from unweave.evals.planted.tasks import PlantedTask
 from unweave.evals.suites.asked import Asked
 from unweave.evals.suites.facts import attributes, knowledge_conflict
 from unweave.evals.suites.published import SuiteTest, greater_than, ioi
 from unweave.evals.suites.result import Claim, SuiteResult, SuiteRow
+from unweave.evals.suites.tasks.by_hand import PlantedTask
 from unweave.evals.suites.testing import run_test, run_tests
 
 MOST_PROMPTS = 120

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from unweave.evals.causing.spread import route_selectivity
-from unweave.evals.planted.tasks import PlantedTask
 from unweave.evals.suites.asked import Asked
 from unweave.evals.suites.facts import knowledge_conflict
 from unweave.evals.suites.planted_truth import run_planted_task
 from unweave.evals.suites.result import SuiteResult, SuiteRow
 from unweave.evals.suites.tables_of_facts import read_facts
+from unweave.evals.suites.tasks.by_hand import PlantedTask
 from unweave.evals.suites.testing import run_tests
 from unweave.evals.suites.words import middle_site
 from unweave.models.model import Model

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from unweave.errors import InputError, unknown_name
-from unweave.evals.planted.behaviour_task import BehaviourTask
-from unweave.evals.planted.tasks import PlantedTask
 from unweave.evals.suites.asked import Asked
 from unweave.evals.suites.published import SuiteTest
 from unweave.evals.suites.result import SuiteResult
 from unweave.evals.suites.table import SUITES, TESTS
+from unweave.evals.suites.tasks.behaviour import BehaviourTask
+from unweave.evals.suites.tasks.by_hand import PlantedTask
 from unweave.features.featurizer import Featurizer
 from unweave.log import SILENT, Progress
 from unweave.models.model import Model

@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any
 
 from unweave.errors import InputError
-from unweave.evals.planted.tasks import PlantedTask
 from unweave.evals.suites.asked import Asked
 from unweave.evals.suites.entities import run_ravel
 from unweave.evals.suites.honesty import run_honesty
@@ -20,6 +19,7 @@ from unweave.evals.suites.planted_truth import run_planted_rates, run_planted_ta
 from unweave.evals.suites.published import SuiteTest, greater_than, ioi
 from unweave.evals.suites.result import SuiteResult
 from unweave.evals.suites.routes import run_conflict
+from unweave.evals.suites.tasks.by_hand import PlantedTask
 from unweave.evals.suites.testing import run_tests
 from unweave.models.model import Model
 

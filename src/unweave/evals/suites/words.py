@@ -8,6 +8,7 @@ from typing import Any
 
 from unweave.errors import DataError, InputError
 from unweave.models.model import Model
+from unweave.models.tokens import Tokens, pad
 
 NAMES = (
     "Mary", "John", "Tom", "James", "Dan", "Sarah", "Anna", "Peter", "Mark", "Laura", "Paul", "Emma", "David", "Kate",
@@ -109,6 +110,12 @@ def prefix_ids(model: Model) -> list[int]:
     found = getattr(tokenizer, "bos_token_id", None)
     found = getattr(tokenizer, "eos_token_id", None) if found is None else found
     return [] if found is None else [int(found)]
+
+
+def prompt_tokens(model: Model, texts: Sequence[str]) -> Tokens:
+    """Texts as prompts: what stands before every prompt, then their tokens."""
+    ids, mask = pad([[*prefix_ids(model), *token_ids(model, text)] for text in texts])
+    return Tokens(ids=ids, mask=mask)
 
 
 def single_tokens(model: Model, words: Sequence[str], *, least: int, kind: str) -> dict[str, int]:

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from unweave.errors import unknown_name
-from unweave.evals.planted.assembly import ONE, Head, Layout, Plan, assemble
-from unweave.evals.planted.word_tokenizer import CENTURIES, END, YEARS, word_tokenizer, words_in
 from unweave.evals.suites import words
+from unweave.evals.suites.tasks.assembly import ONE, Head, Layout, Plan, assemble
+from unweave.evals.suites.tasks.word_tokenizer import CENTURIES, END, YEARS, word_tokenizer, words_in
 from unweave.features.affine import AffineFeaturizer
 from unweave.models.loading import load_model
 from unweave.models.model import Model

@@ -1,0 +1,1 @@
+"""Small models that do the task of a suite by a known mechanism."""
