@@ -64,7 +64,7 @@ def test_a_file_of_ones_own(tmp_path):
     assert (found.pairs[0].group, found.continued[0].showing, found.neutral) == ("1", " b", ("n",))
     for lines, message in (
         (["{"], "line 1: not JSON"),
-        (["[1]"], "line 1: no pair"),
+        (["[1]"], "line 1: a list; write one object a line"),
         ([json.dumps(pair)], "1 contrast pairs and 0 continuations"),
         ([json.dumps({**row, "shwoing": "x"})], "unknown key 'shwoing'; nearest: 'showing'"),
         ([json.dumps({"prompt": "a", "showing": ""})], "no text under showing, other"),
