@@ -65,6 +65,7 @@ CONFIGS = (
     ("unweave.study.superposition.worlds", "WorldLabConfig", "options of `unweave superpose synthetic`"),
     ("unweave.activations.collect", "CollectOptions", "keyword arguments of `uw.collect`"),
 )
+PACKAGES = ("probing", "ndm", "interaction", "superposition", "directions", "features", "evals")
 ERRORS = (
     "UnweaveError",
     "InputError",
@@ -84,6 +85,7 @@ def main() -> int:
         "config.md": configurations(),
         "symbols.md": symbols(),
         "errors/index.md": error_index(),
+        "llms.txt": plain_index(),
     }
     stale = [name for name, text in pages.items() if not same(DOCS / name, text)]
     if "--check" in sys.argv:
@@ -173,6 +175,38 @@ def error_index() -> str:
         " (exit code 1)."
     )
     return f"# Errors\n\n{intro}\n\n" + "\n".join(rows) + "\n"
+
+
+def plain_index() -> str:
+    """The pages and the public names in plain text, a line each: what a language model should read first."""
+    import importlib
+
+    intro = (DOCS / "index.md").read_text(encoding="utf-8").split("\n\n")[1]
+    parts = ["# unweave\n", f"> {intro}\n", "`import unweave as uw`; every name below is imported when it is first used.\n"]
+    parts.append("## Pages\n")
+    nav = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8").split("nav:")[1].split("not_in_nav")[0]
+    for page in re.findall(r"[\w/-]+\.md", nav):
+        title = (DOCS / page).read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        parts.append(f"- [{title}]({page})")
+    parts.append("\n## Names\n")
+    for path in re.findall(r"^::: (\S+)", (DOCS / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE):
+        module, _, name = path.rpartition(".")
+        value = getattr(importlib.import_module(module), name)
+        told = (value.__doc__ or "").strip().split("\n\n")[0]
+        parts.append(f"- `{_public(path, value)}`: {' '.join(told.split())}")
+    return "\n".join(parts) + "\n"
+
+
+def _public(path: str, value: object) -> str:
+    """The shortest name that `import unweave as uw` gives, or the path to import it from."""
+    import unweave
+
+    name = path.rpartition(".")[2]
+    own = path.split(".")[1]
+    for place in ("", own, *PACKAGES):
+        if getattr(getattr(unweave, place, None) if place else unweave, name, None) is value:
+            return ".".join(one for one in ("uw", place, name) if one)
+    return path
 
 
 if __name__ == "__main__":
