@@ -13,7 +13,7 @@ help:
 	@echo "make study     the main job on bundled models and text; prints where the report is"
 	@echo "make test      the tests that take seconds (under 10 minutes on 2 cores)"
 	@echo "make test-all  those and the slow ones"
-	@echo "make lint      ruff, pyright, import-linter"
+	@echo "make lint      ruff, pyright, import-linter, generated pages up to date"
 	@echo "make bench     the measurements behind the numbers in docs/"
 	@echo "make docs      generated pages and the site in site/"
 
@@ -32,6 +32,7 @@ lint: $(VENV)/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/pyright --pythonpath $(BIN)/python --project pyright-strict.json
 	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/collect.py

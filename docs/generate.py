@@ -1,15 +1,16 @@
 """Writes the pages that are made from the code: command line, configurations, symbols, the index of errors.
 
 python docs/generate.py            # write them
-python docs/generate.py --check    # exit 1 if a committed page is stale (a test does the same)
+python docs/generate.py --check    # exit 1 if a committed page is stale; part of `make lint`
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import io
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -105,11 +106,14 @@ def same(path: Path, text: str) -> bool:
 def command_line() -> str:
     """The help of every command, as a terminal of 100 columns shows it."""
     parts = ["# Command line\n", "Made by `docs/generate.py` from the commands themselves.\n"]
-    environment = {**os.environ, "COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
+    os.environ.update(COLUMNS="100", TERMINAL_WIDTH="100", NO_COLOR="1")  # before Typer reads them
+    from unweave.cli.main import run
+
     for command in COMMANDS:
-        runner = "import sys; from unweave.cli.main import main; sys.argv[0] = 'unweave'; main()"
-        call = [sys.executable, "-c", runner, *command, "--help"]
-        text = subprocess.run(call, check=True, capture_output=True, text=True, env=environment).stdout
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            run([*command, "--help"])
+        text = shown.getvalue()
         plain = "\n".join(line.rstrip() for line in text.strip().splitlines())
         parts.append(f"## {' '.join(('unweave', *command))}\n\n```text\n{plain}\n```\n")
     return "\n".join(parts)
@@ -182,7 +186,11 @@ def plain_index() -> str:
     import importlib
 
     intro = (DOCS / "index.md").read_text(encoding="utf-8").split("\n\n")[1]
-    parts = ["# unweave\n", f"> {intro}\n", "`import unweave as uw`; every name below is imported when it is first used.\n"]
+    parts = [
+        "# unweave\n",
+        f"> {intro}\n",
+        "`import unweave as uw`; every name below is imported when it is first used.\n",
+    ]
     parts.append("## Pages\n")
     nav = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8").split("nav:")[1].split("not_in_nav")[0]
     for page in re.findall(r"[\w/-]+\.md", nav):
