@@ -56,7 +56,7 @@ def page_of(run, *records):
 def test_every_part_is_on_the_page():
     page = page_of(run_of("tiny", "other"), record(), record(model="other", title="Second", figures=(), tables=()))
     for words in (
-        "Complete in 12 s.", "What was found", "tiny One neuron reaches 0.63.", "other One neuron reaches 0.63.",
+        "Complete in 12 s.", "What was found", "tiny Which neurons carry which features One neuron reaches 0.63.", "other Second One neuron reaches 0.63.",
         "Tiny, 3 parameters. Text: corpus.txt.", "Which neurons carry which features", "Only 3 groups.", "Second",
         "Command: unweave study", "plan: 3 documents", "fingerprint abababababababab", "python 3.11", '"seed": 0',
     ):  # fmt: skip
@@ -202,7 +202,21 @@ def test_models_that_were_left_out_are_told_with_the_reason():
 
 def test_findings_stand_in_the_order_of_the_models():
     records = [record(model="b", summary=("B1.", "B2.")), record(model="a", summary=("A1.",))]
-    assert headline(run_of("a", "b"), records) == [("a", "A1."), ("b", "B1."), ("b", "B2.")]
+    assert headline(run_of("a", "b"), records) == [("a", [records[1]]), ("b", [records[0]])]
+    words = page_of(run_of("a", "b"), *records).words
+    assert [words.index(one) for one in ("A1.", "B1.", "B2.")] == sorted(
+        words.index(one) for one in ("A1.", "B1.", "B2.")
+    )
+
+
+def test_every_finding_leads_to_its_section():
+    page = page_of(
+        run_of("a b", "c"), record(model="a b"), record(model="c", step="x y"), record(model="c", figures=())
+    )
+    ids = [one["id"] for one in page.all("section") if "id" in one]
+    led = [one["href"].removeprefix("#") for one in page.all("a") if one.get("href", "").startswith("#")]
+    assert {"a-b-probe", "c-x-y"} <= set(ids)
+    assert set(led) <= set(ids)
 
 
 def test_writing_makes_the_page_from_the_directory_alone(tmp_path):

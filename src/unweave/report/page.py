@@ -126,6 +126,8 @@ def render(run: Run, records: list[Record]) -> str:
     )
     environment.filters["number"] = shown
     environment.tests["interval"] = lambda value: isinstance(value, str) and INTERVAL.fullmatch(value) is not None
+    environment.tests["drawn"] = lambda one: bool(one.figures or one.tables or one.cards or one.warnings)
+    environment.filters["anchor"] = lambda one: re.sub(r"\W+", "-", f"{one.model}-{one.step}")
     template = environment.get_template("page.html.j2")
     by_model = {entry.name: [record for record in records if record.model == entry.name] for entry in run.models}
     figures = [
@@ -143,15 +145,10 @@ def render(run: Run, records: list[Record]) -> str:
     )
 
 
-def headline(run: Run, records: list[Record]) -> list[tuple[str, str]]:
-    """(model, sentence) of the findings that stand at the head of the page."""
-    return [
-        (record.model, sentence)
-        for entry in run.models
-        for record in records
-        if record.model == entry.name
-        for sentence in record.summary
-    ]
+def headline(run: Run, records: list[Record]) -> list[tuple[str, list[Record]]]:
+    """The records with a finding, by model: what stands at the head of the page."""
+    found = [(entry.name, [one for one in records if one.model == entry.name and one.summary]) for entry in run.models]
+    return [(model, own) for model, own in found if own]
 
 
 def csv_of(figure: Figure) -> str:

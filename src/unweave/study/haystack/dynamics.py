@@ -53,7 +53,7 @@ def compared(models: Sequence[Sized], config: HaystackConfig) -> Found:
         return Found(warnings=("No feature was probed in every model: nothing can be compared.",))
     means = {(one.name, name): mean_best(best[one.name, name], one.tables[name]) for one in ordered for name in shared}
     return Found(
-        summary=_sentences(found, ordered, shared),
+        summary=_sentences(found, ordered, shared, means),
         figures=(_figure(ordered, shared, means, config),),
         tables=(_table(found, ordered), _collections(ordered, shared, means, best)),
         results=_results(found, ordered, means),
@@ -81,18 +81,28 @@ def dynamics(
     return found
 
 
-def _sentences(found: Sequence[Dynamics], ordered: Sequence[Sized], shared: Sequence[str]) -> tuple[str, ...]:
+def _sentences(
+    found: Sequence[Dynamics],
+    ordered: Sequence[Sized],
+    shared: Sequence[str],
+    means: Mapping[tuple[str, str], Estimate],
+) -> tuple[str, ...]:
     kinds = Counter(one.kind for one in found)
-    told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    small, large = ordered[0].name, ordered[-1].name
+    told = (
+        f"F1 of the best neuron rises for {kinds['emerges']} (they emerge), falls for {kinds['splits']} (they split),"
+        f" stays within the margin for {kinds['stays']}, and is unclear for {kinds['unclear']}"
+    )
     sentences = [
-        f"From {ordered[0].name} to {ordered[-1].name}, of {len(found)} features' best neurons: {told} (emerges: F1"
-        " rises, its interval above 0; splits: falls; stays: within the margin)."
+        f"From {small} to {large}, of {len(found)} features: {told}. Each by its own 95 % interval, so about"
+        f" {0.05 * len(found):.0f} would leave 0 if nothing changed."
     ]
     for name in shared:
-        own = [one for one in found if one.collection == name]
-        up = max(own, key=lambda one: one.difference.value)
+        own = sorted((one for one in found if one.collection == name), key=lambda one: one.difference.value)
+        ends = ", ".join(f"{one.feature} {with_interval(one.difference, signed=True)}" for one in (own[-1], own[0]))
         sentences.append(
-            f"{name}: the largest rise is {up.feature}, {with_interval(up.difference, signed=True)} ({up.kind})."
+            f"{name}: mean F1 of the best neuron {with_interval(means[small, name])} in {small},"
+            f" {with_interval(means[large, name])} in {large}; largest and smallest change: {ends}."
         )
     return tuple(sentences)
 

@@ -81,7 +81,8 @@ class _Search:
         there = {one.name: one for one in self.run.models}
         there[entry.name] = there.get(entry.name, entry)
         there[entry.name] = there[entry.name].model_copy(update={"steps": (*there[entry.name].steps, record.step)})
-        self.run = self.run.model_copy(update={"models": tuple(there.values())})
+        first = sorted(there.values(), key=lambda one: one.name != COMPARISON)  # what all models say together
+        self.run = self.run.model_copy(update={"models": tuple(first)})
         self.write("running")
 
     def write(self, status: str) -> None:
