@@ -30,7 +30,7 @@ def test_a_search_prints_one_document(unweave, inputs, languages, tmp_path):
     assert (tmp_path / "run" / "report.html").exists()
     assert "NaN" not in done.out
     plain = unweave(*arguments(inputs, languages), "--out", tmp_path / "run", "--seed", "3")
-    assert plain.out.startswith("llama: natural_lang_id: one neuron reads 2 features with a mean F1 of ")
+    assert plain.out.startswith("llama: natural_lang_id: One neuron reads 2 features with a mean F1 of ")
     assert plain.out.strip().split("\n")[-1].startswith(f"report: {tmp_path / 'run' / 'report.html'}  (")
     assert "llama: natural_lang_id: used again" in plain.err
 

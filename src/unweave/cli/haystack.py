@@ -117,7 +117,7 @@ def haystack(
         return
     for record in result.records:
         for sentence in (*record.summary, *record.warnings):
-            typer.echo(f"{record.model}: {sentence}")
+            typer.echo(f"{record.model}: {record.step}: {sentence}")
     typer.echo(f"report: {result.report}  ({result.seconds:.0f} s)")
 
 

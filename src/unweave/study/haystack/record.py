@@ -76,7 +76,7 @@ def _sentences(
     table = probed.table
     first, last = mean_best(best, table), mean_best(most, table)
     k, k_most = next(iter(best.values())).k, next(iter(most.values())).k
-    unit = "one neuron reads" if k == 1 else f"{k} neurons read"
+    unit = "One neuron reads" if k == 1 else f"{k} neurons read"
     control = "" if first.control is None else f", shuffled labels {number(first.control)}"
     fresh = ""
     if random:
@@ -85,12 +85,12 @@ def _sentences(
             f" {with_interval(mean_best_difference(best, random, table), signed=True)}"
         )
     told = [
-        f"{probed.built.collection}: {unit} {len(best)} features with a mean F1 of {with_interval(first)} at each one's"
+        f"{unit} {len(best)} features with a mean F1 of {with_interval(first)} at each one's"
         f" best site, chosen on other groups{control}{fresh}; {k_most} neurons {with_interval(last)}."
     ]
     if contrast is not None:
         told.append(
-            f"{probed.built.collection}: what {contrast.most} neurons add to {k}, early minus middle layers:"
+            f"What {contrast.most} neurons add to {k}, early minus middle layers:"
             f" {with_interval(contrast.superposition, signed=True)}; F1 of {k}, middle minus early:"
             f" {with_interval(contrast.dedication, signed=True)}."
         )
