@@ -223,6 +223,16 @@ def test_the_dashed_line_of_a_forest_stands_where_nothing_is_found(options, show
     assert points["encoding"]["x"]["scale"]["zero"] == (shown == 0)
 
 
+@pytest.mark.parametrize(("places", "told"), [((1, 2, 4.0), ["1", "2", "4"]), ((0.64, 2.8, 8.0), ["0.64", "2.8", "8"])])
+def test_places_on_the_axis_are_told_as_they_are(places, told):
+    import vl_convert
+
+    one = FIGURES["curves"]
+    columns = {name: list(column)[:3] for name, column in one.data.items()} | {"x": list(places)}
+    svg = vl_convert.vegalite_to_svg(json.dumps(specification(one.model_copy(update={"data": columns}))))
+    assert all(f">{words}</text>" in svg for words in told)
+
+
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize("place", range(3))
 def test_a_missing_column_is_named(name, place):

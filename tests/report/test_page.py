@@ -56,7 +56,8 @@ def page_of(run, *records):
 def test_every_part_is_on_the_page():
     page = page_of(run_of("tiny", "other"), record(), record(model="other", title="Second", figures=(), tables=()))
     for words in (
-        "Complete in 12 s.", "What was found", "tiny Which neurons carry which features One neuron reaches 0.63.", "other Second One neuron reaches 0.63.",
+        "Complete in 12 s.", "What was found", "tiny Which neurons carry which features One neuron reaches 0.63.",
+        "other Second One neuron reaches 0.63.",
         "Tiny, 3 parameters. Text: corpus.txt.", "Which neurons carry which features", "Only 3 groups.", "Second",
         "Command: unweave study", "plan: 3 documents", "fingerprint abababababababab", "python 3.11", '"seed": 0',
     ):  # fmt: skip

@@ -82,13 +82,14 @@ def specification(figure: Figure) -> dict[str, Any]:
 
 def _curves(figure: Figure) -> Any:
     logarithmic = figure.options.get("x_scale") == "log2"
+    places = sorted({value for value in figure.data["x"] if isinstance(value, int | float)})
     x = alt.X(
         "x:Q",
         title=figure.options.get("x", ""),
         scale=alt.Scale(type="log", base=2) if logarithmic else alt.Scale(zero=False),
         axis=alt.Axis(
-            values=sorted({value for value in figure.data["x"] if isinstance(value, int | float)}),
-            format="d",
+            values=places,
+            format="d" if all(value == int(value) for value in places) else ".2~g",
             grid=False,
         ),
     )
