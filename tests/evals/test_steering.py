@@ -188,6 +188,12 @@ def test_schedules_are_compared_at_equal_total_dose(world, texts):
     values = scores(ready, [None, *changes], measure).mean(1)
     for row, value in zip(found, values[1:], strict=True):
         assert row["effect"].value == pytest.approx(value - values[0], abs=1e-5)
+    half = np.arange(len(scores(ready, [None], measure)[0])) % 2 == 0
+    some = compare_schedules(ready, world.memory, measure, names, dose=0.25, prompts=prompts, items=half)
+    by_item = scores(ready, [None, *changes], measure)[:, half]
+    for row, value in zip(some, by_item[1:] - by_item[0], strict=True):
+        assert row["effect"].value == pytest.approx(value.mean(), abs=1e-5)
+        assert row["effect"].n == half.sum()
     with pytest.raises(InputError, match="injects nothing"):
         compare_schedules(ready, world.memory, measure, ["from:50"], dose=1.0, prompts=prompts)
 

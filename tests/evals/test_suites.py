@@ -241,6 +241,7 @@ def test_a_contrast_study_reports_what_the_first_token_alone_would_claim():
     assert found.misled_share >= 0.5
     assert {row["schedule"] for row in found.schedules} == {"always", "prompt", "first:1", "every:2"}
     assert against.row()["misled"]
+    assert {row["effect"].n for row in found.schedules} == {7}  # the site was chosen on the other five prompts
     with pytest.raises(InputError, match="no direction"):
         contrast_study(world.model, {}, continued)
 

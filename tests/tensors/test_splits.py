@@ -10,7 +10,7 @@ import pytest
 import laws_tensors as laws
 from unweave.errors import DataError, InputError
 from unweave.tensors import splits
-from unweave.tensors.splits import Grouping, grouped_split, grouping
+from unweave.tensors.splits import Grouping, chosen_on, grouped_split, grouping
 
 
 def documents(count: int = 120, *, seed: int = 0) -> tuple[Grouping, np.ndarray]:
@@ -137,3 +137,13 @@ def test_one_group_cannot_be_split() -> None:
 def test_groups_that_do_not_fit_the_rows_are_refused(names: Any, text: str) -> None:
     with pytest.raises(InputError, match=text):
         grouping(names, 3)
+
+
+@pytest.mark.parametrize("select", [0.01, 0.4, 0.99])
+def test_what_is_chosen_on_and_what_is_reported_share_no_group(select):
+    groups = grouping(np.random.default_rng(0).integers(0, 7, 40), 40)
+    chosen = chosen_on(groups, select=select, seed=3)
+    assert not set(groups.codes[chosen]) & set(groups.codes[~chosen])
+    assert 1 <= len(set(groups.codes[chosen])) == min(max(1, round(7 * select)), 6)
+    with pytest.raises(DataError, match="all are of one group"):
+        chosen_on(grouping(["a"] * 4, 4), select=select, seed=3)

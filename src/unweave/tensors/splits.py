@@ -43,6 +43,27 @@ def grouping(groups: Any, n: int) -> Grouping:
     return Grouping(codes=codes.reshape(-1).astype(np.int64), count=len(unique))
 
 
+def chosen_on(groups: Grouping, *, select: float, seed: int) -> Bool[np.ndarray, " n"]:
+    """Which rows are of the groups to choose on, the others being those to report: one group at least on either side.
+
+    Args:
+        groups: The group of every row.
+        select: Share of the groups to choose on.
+        seed: Of their order.
+
+    Raises:
+        DataError: Fewer than two groups.
+
+    Example:
+        >>> chosen_on(grouping(["a", "a", "b", "c"], 4), select=0.4, seed=0).tolist()
+        [True, True, False, False]
+    """
+    if groups.count < 2:
+        raise DataError("all are of one group: there is no honest split to choose on, give groups of two kinds or more")
+    order = np.random.default_rng([seed, 5]).permutation(groups.count)
+    return np.isin(groups.codes, order[: min(max(1, round(select * groups.count)), groups.count - 1)])
+
+
 def grouped_split(
     groups: Grouping, strata: Float[np.ndarray, "n c"] | Sequence[Any], *, test: float, seed: int
 ) -> Bool[np.ndarray, " n"]:

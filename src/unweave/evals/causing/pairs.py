@@ -19,6 +19,7 @@ from unweave.evals.causing.behaviours import answered
 from unweave.evals.causing.patching import patching, scores
 from unweave.models.model import Model
 from unweave.models.tokens import Tokens, as_tokens
+from unweave.tensors.splits import chosen_on, grouping
 
 LEAST_SHARE = 0.5
 """Below this share of solved pairs the model does not show the behaviour."""
@@ -153,13 +154,7 @@ def split_pairs(pairs: Pairs, *, select: float = 0.4, seed: int = 0) -> tuple[Pa
         >>> split_pairs(variable_world(seed=0).pairs(20, seed=1))
         (Pairs(8 pairs), Pairs(12 pairs))
     """
-    names = np.arange(len(pairs)) if pairs.groups is None else np.asarray(pairs.groups)
-    unique, codes = np.unique(names, return_inverse=True)
-    if len(unique) < 2:
-        raise DataError("one group of pairs: there is no honest split, give groups of two kinds or more")
-    order = np.random.default_rng([seed, 5]).permutation(len(unique))
-    cut = min(max(1, round(select * len(unique))), len(unique) - 1)
-    chosen = np.isin(codes, order[:cut])
+    chosen = chosen_on(grouping(pairs.groups, len(pairs)), select=select, seed=seed)
     return some_pairs(pairs, chosen), some_pairs(pairs, ~chosen)
 
 

@@ -138,6 +138,7 @@ def compare_schedules(
     dose: float,
     prompts: Sequence[int],
     groups: Any = None,
+    items: Any = None,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """The effect of each schedule at equal total dose: the sum over places is that of `always`.
@@ -150,6 +151,7 @@ def compare_schedules(
         dose: Of `always`, times the vector.
         prompts: Real tokens of each prompt.
         groups: The group of each item.
+        items: Which items are counted; None is all. Of a site chosen by its effect, those it was not chosen on.
         seed: Of the intervals.
 
     Returns:
@@ -177,10 +179,11 @@ def compare_schedules(
         places = torch.bincount(patched.row, minlength=count)
         changes.append(inject(vector, dose, sizes * (places / total)[patched.row]))
     values = scores(patched, [None, *changes], behaviour)
-    codes = grouping(groups, values.shape[1]).codes
+    counted = np.ones(values.shape[1], dtype=bool) if items is None else np.asarray(items)
+    codes = np.unique(grouping(groups, values.shape[1]).codes[counted], return_inverse=True)[1]
     rows = []
     for number, (name, sizes) in enumerate(laid.items()):
-        estimate = grouped_mean(values[number + 1] - values[0], codes, seed=seed)
+        estimate = grouped_mean((values[number + 1] - values[0])[counted], codes, seed=seed)
         rows.append({"schedule": name, "injected_share": float((sizes > 0).double().mean()), "effect": estimate})
     return rows
 

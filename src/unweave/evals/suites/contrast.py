@@ -21,16 +21,19 @@ import numpy as np
 from unweave.activations.concepts import ContrastPair
 from unweave.errors import InputError
 from unweave.evals.causing.behaviours import Behaviour, logit_difference
-from unweave.evals.causing.patching import Patching, patching
+from unweave.evals.causing.patching import patching
 from unweave.evals.causing.steering import compare_schedules, steering
 from unweave.evals.findings import Finding
 from unweave.evals.suites.words import CITIES, prefix_ids, token_ids
 from unweave.features.direction import Direction
 from unweave.models.model import Model
 from unweave.models.tokens import Tokens, pad
+from unweave.tensors.splits import chosen_on, grouping
 
 PERSONAS = ("Answer as an honest person who tells the truth.", "Answer as a dishonest person who tells lies.")
 SCHEDULES = ("always", "prompt", "first:1", "every:2")
+SELECT = 0.4
+"""Share of the groups on which the site is chosen where schedules are compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +80,9 @@ class ContrastStudy:
 
     layers: tuple[LayerEffect, ...]
     best: str
-    """The site of the largest sequence effect."""
+    """The site of the largest sequence effect on some of the groups."""
     schedules: tuple[Mapping[str, Any], ...]
-    """At the best site, at equal total dose."""
+    """At the best site, at equal total dose, on the other groups."""
     n: int
     model: str
     seed: int
@@ -120,12 +123,13 @@ def contrast_study(
         neutral: Tokens of other text, for the usable dose.
         doses: Symmetric about 0.
         unit: Of the doses.
-        schedules: Compared at the best site.
+        schedules: Compared at the site that does most on some groups (`SELECT` of them), on the other groups.
         groups: The group of each prompt.
         seed: Of controls and intervals.
 
     Raises:
         InputError: No direction.
+        DataError: Prompts of one group.
 
     Example:
         >>> from unweave.evals.planted.language import style_world
@@ -167,11 +171,24 @@ def contrast_study(
         ]
         misled = found[1].supported and not found[0].supported
         layers.append(LayerEffect(site=str(site), sequence=found[0], first=found[1], misled=misled))
-    best = max(layers, key=lambda one: one.sequence.effect.value)
+    chosen = chosen_on(grouping(groups, half), select=SELECT, seed=seed)
+    best = max(layers, key=lambda one: one.sequence.values[chosen].mean())
     return ContrastStudy(
         layers=tuple(layers),
         best=best.site,
-        schedules=_schedules(ready[best.site], directions[best.site], continued, schedules, best, groups, seed),
+        schedules=tuple(
+            compare_schedules(
+                ready[best.site],
+                directions[best.site].normalised(),
+                behaviour,
+                schedules,
+                dose=best.sequence.details["test_dose"] * best.sequence.details["one_dose"],
+                prompts=list(prompts),
+                groups=groups,
+                items=~chosen,
+                seed=seed,
+            )
+        ),
         n=half,
         model=model.fingerprint,
         seed=seed,
@@ -265,26 +282,3 @@ def _first_tokens(tokens: Tokens, prompts: list[int], half: int) -> Behaviour:
         real = tokens.ids[row][tokens.mask[row]]
         firsts.append(int(real[prompts[row]]))
     return logit_difference(firsts[:half], firsts[half:], read=[[length - 1] for length in prompts[:half]])
-
-
-def _schedules(
-    ready: Patching,
-    direction: Direction,
-    continued: tuple[Tokens, Sequence[int], Behaviour],
-    names: Sequence[str],
-    best: LayerEffect,
-    groups: Any,
-    seed: int,
-) -> tuple[Mapping[str, Any], ...]:
-    dose = best.sequence.details["test_dose"] * best.sequence.details["one_dose"]
-    found = compare_schedules(
-        ready,
-        direction.normalised(),
-        continued[2],
-        names,
-        dose=dose,
-        prompts=list(continued[1]),
-        groups=groups,
-        seed=seed,
-    )
-    return tuple(found)
