@@ -12,7 +12,8 @@ from unweave.artifact import load
 from unweave.errors import InputError, Interrupted
 from unweave.report.record import read_record, read_run
 from unweave.study.haystack.config import HaystackConfig
-from unweave.study.haystack.run import COMPARISON, plan_haystack, run_haystack
+from unweave.study.haystack.planning import plan_haystack
+from unweave.study.haystack.run import COMPARISON, run_haystack
 
 SMALL = {"ks": (1, 2), "shuffles": 1, "bootstrap": 200, "sites": ("blocks.*.resid_post",)}
 

@@ -88,7 +88,8 @@ def haystack(
     from unweave.cli.progress import listener
     from unweave.config import config_from
     from unweave.study.haystack.config import HaystackConfig
-    from unweave.study.haystack.run import plan_haystack, run_haystack
+    from unweave.study.haystack.planning import plan_haystack
+    from unweave.study.haystack.run import run_haystack
 
     inputs = {
         "conllu": conllu, "text": text, "compound": compound, "latex": latex, "facts": facts,

@@ -133,13 +133,17 @@ def collected(
     model: Model, built: Built, sites: Any, folder: Path, *, dtype: Any = "float16", progress: Progress = SILENT
 ) -> ActivationStore:
     """The store of a collection; collections on the same sequences share one, and a finished one is used again."""
-    name = "ewt" if built.collection.startswith("ewt_") else built.collection
     options = CollectOptions(context=built.context, dtype=dtype, batch_tokens=max(1024, built.context))
-    place = folder / name
+    place = folder / store_name(built)
     try:
         return run_collection(model, built.sequences, sites, place, options, progress=progress).store
     except FingerprintError:  # the store of an earlier run with other inputs or settings
         return run_collection(model, built.sequences, sites, place, options, resume=False, progress=progress).store
+
+
+def store_name(built: Built) -> str:
+    """Of the folder of its rows: collections on the same sequences have one."""
+    return "ewt" if built.collection.startswith("ewt_") else built.collection
 
 
 def largest(built: Built) -> int:

@@ -163,7 +163,7 @@ def contrast_study(
                 neutral=other,
                 groups=groups,
                 seed=seed,
-            )
+            )  # fmt: skip
             for one, measure, lengths in (
                 (ready[site], behaviour, list(prompts)),
                 (patching(model, site, rows), first, list(prompts)[:half]),
@@ -187,7 +187,7 @@ def contrast_study(
                 groups=groups,
                 items=~chosen,
                 seed=seed,
-            )
+            )  # fmt: skip
         ),
         n=half,
         model=model.fingerprint,

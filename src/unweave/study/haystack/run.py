@@ -13,16 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unweave.activations.collect import CollectOptions
-from unweave.activations.haystack import Built, build_all
+from unweave.activations.haystack import Built
 from unweave.activations.haystack.built import identity
 from unweave.activations.haystack.inputs import chosen_collections
-from unweave.activations.plan import plan_collection
 from unweave.artifact import fingerprint, load, save
 from unweave.config import config_json
-from unweave.errors import DataError, InputError, Interrupted, StoreError
+from unweave.errors import DataError, Interrupted, StoreError
 from unweave.log import SILENT, Progress
-from unweave.models.loading import load_model
 from unweave.models.model import Model
 from unweave.models.reinit import with_random_weights
 from unweave.probing.best_site import best_sites
@@ -34,6 +31,7 @@ from unweave.report.record import ModelEntry, Record, Run, read_record, write_re
 from unweave.study.flow import describe, distinct, run_directory, slug, versions
 from unweave.study.haystack.config import HaystackConfig
 from unweave.study.haystack.dynamics import Sized, compared
+from unweave.study.haystack.reading import built_for, reading_model
 from unweave.study.haystack.record import Probed, collection_found
 from unweave.study.work import Found
 
@@ -111,7 +109,7 @@ def run_haystack(
     start = time.perf_counter()
     wanted = chosen_collections(config.inputs, config.collections)
     folder = run_directory(out, config, "haystack")
-    models = [_reading(source) for source in config.models]
+    models = [reading_model(source) for source in config.models]
     run = Run(
         command=command or "unweave probe haystack, from Python",
         config=config_json(config),
@@ -146,52 +144,9 @@ def run_haystack(
     )
 
 
-def plan_haystack(config: HaystackConfig) -> list[dict[str, Any]]:
-    """One dictionary for each model and collection: features built and skipped, rows, bytes and an estimate of time;
-    the collections are built, nothing is run but one batch.
-    """
-    found = []
-    for source in config.models:
-        model = _reading(source)
-        for one in _built(config, model):
-            told = {
-                "model": model.name,
-                "collection": one.collection,
-                "features": len(one.features),
-                "skipped": dict(one.skipped),
-                "drops": dict(one.drops),
-            }
-            if one.features:
-                options = CollectOptions(context=one.context, dtype=config.dtype)
-                plan = plan_collection(model, one.sequences, list(config.sites), options)
-                fits = len(one.features) * (1 + config.shuffles) * len(config.ks) * len(plan.sites)
-                seconds = (plan.seconds + fits * largest(one) * 1.2e-6) * (2 if config.random_weights else 1)
-                told |= {"rows": plan.rows, "bytes": plan.activation_bytes, "seconds": round(seconds, 1)}
-            found.append(told)
-    return found
-
-
-def _reading(source: str) -> Model:
-    model = load_model(source)
-    if model.family is None or model.tokenizer is None:
-        raise InputError(f"{source} cannot read text: a transformer of a known family with a tokenizer is needed")
-    return model
-
-
-def _built(config: HaystackConfig, model: Model) -> list[Built]:
-    return build_all(
-        config.inputs,
-        model.tokenizer,
-        collections=config.collections,
-        most_context=model.context,
-        rows=config.rows,
-        seed=config.seed,
-    )
-
-
 def _search_model(search: _Search, model: Model, name: str, place: str) -> None:
     config, folder = search.config, search.folder / place
-    builts = _built(config, model)
+    builts = built_for(config, model)
     entry = ModelEntry(
         name=name,
         folder=place,
