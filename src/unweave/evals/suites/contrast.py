@@ -21,7 +21,7 @@ import numpy as np
 from unweave.activations.concepts import ContrastPair
 from unweave.errors import InputError
 from unweave.evals.causing.behaviours import Behaviour, logit_difference
-from unweave.evals.causing.patching import patching
+from unweave.evals.causing.patching import Patching, patching
 from unweave.evals.causing.steering import compare_schedules, steering
 from unweave.evals.findings import Finding
 from unweave.evals.suites.words import CITIES, prefix_ids, token_ids
@@ -163,7 +163,7 @@ def contrast_study(
                 neutral=other,
                 groups=groups,
                 seed=seed,
-            )  # fmt: skip
+            )
             for one, measure, lengths in (
                 (ready[site], behaviour, list(prompts)),
                 (patching(model, site, rows), first, list(prompts)[:half]),
@@ -176,18 +176,8 @@ def contrast_study(
     return ContrastStudy(
         layers=tuple(layers),
         best=best.site,
-        schedules=tuple(
-            compare_schedules(
-                ready[best.site],
-                directions[best.site].normalised(),
-                behaviour,
-                schedules,
-                dose=best.sequence.details["test_dose"] * best.sequence.details["one_dose"],
-                prompts=list(prompts),
-                groups=groups,
-                items=~chosen,
-                seed=seed,
-            )  # fmt: skip
+        schedules=_schedules(
+            ready[best.site], directions[best.site], continued, schedules, best, ~chosen, groups, seed
         ),
         n=half,
         model=model.fingerprint,
@@ -282,3 +272,28 @@ def _first_tokens(tokens: Tokens, prompts: list[int], half: int) -> Behaviour:
         real = tokens.ids[row][tokens.mask[row]]
         firsts.append(int(real[prompts[row]]))
     return logit_difference(firsts[:half], firsts[half:], read=[[length - 1] for length in prompts[:half]])
+
+
+def _schedules(
+    ready: Patching,
+    direction: Direction,
+    continued: tuple[Tokens, Sequence[int], Behaviour],
+    names: Sequence[str],
+    best: LayerEffect,
+    counted: np.ndarray,
+    groups: Any,
+    seed: int,
+) -> tuple[Mapping[str, Any], ...]:
+    return tuple(
+        compare_schedules(
+            ready,
+            direction.normalised(),
+            continued[2],
+            names,
+            dose=best.sequence.details["test_dose"] * best.sequence.details["one_dose"],
+            prompts=list(continued[1]),
+            groups=groups,
+            items=counted,
+            seed=seed,
+        )
+    )
