@@ -75,6 +75,9 @@ FORMS = {
         last=last, size=5, norm=unit(centred=False), rotary=Rotary(tables), heads=3) for last in (True, False)},
     "rotary attention behind a norm without skip": attention(
         size=4, last=False, skip=False, norm=unit(), rotary=Rotary(tables)),
+    **{f"attention over few keys last={last}": attention(last=last, size=8) for last in (True, False)},
+    **{f"rotary attention over few keys behind a norm last={last}": attention(
+        last=last, size=8, norm=unit(), rotary=Rotary(tables)) for last in (True, False)},
     **{f"{act} skip={skip}": block(act=act, skip=skip) for act in ("relu", "gelu", "gelu_new", "silu", "tanh")
        for skip in (True, False)},
 }  # fmt: skip

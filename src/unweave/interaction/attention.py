@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweave.features.affine import AffineFeaturizer
-from unweave.interaction.forms import ELEMENTS, Sums, added, skipped
+from unweave.interaction.forms import ELEMENTS, NEAR, Sums, added, skipped
 from unweave.interaction.heads import Behind, Parts, Rotary, moments_of, query_effect
+from unweave.interaction.keys import few_keys, moments_by_keys
 from unweave.interaction.norms import Norm
 
 
@@ -67,13 +68,16 @@ class Attention:
         return added(out, x[:, -1:] if self.last else x, self.skip)
 
     def gather(self, x: Tensor, metric: Tensor) -> Sums:
-        """What `moments_of` sums."""
+        """What `moments_of` sums; where there are few keys, in the way that is cheaper then."""
         heads, width = self.w_o.shape[:2]
         inner = torch.einsum("hea,ab,gfb->hgef", self.w_o, metric, self.w_o)
         positions = x.shape[1]
         queries = 1 if self.last else positions
-        steps = max(1, ELEMENTS // (queries * max(heads * width**2, 4 * positions)))
-        found = [moments_of(self._parts(part), inner) for part in x.split(steps)]
+        if few_keys(positions, width):
+            summed, steps = moments_by_keys, max(1, NEAR // (queries * positions * width))
+        else:
+            summed, steps = moments_of, max(1, ELEMENTS // (queries * max(heads * width**2, 4 * positions)))
+        found = [summed(self._parts(part), inner) for part in x.split(steps)]
         return tuple(reduce(torch.add, each) for each in zip(*found, strict=True))
 
     def finish(self, sums: Sums, metric: Tensor) -> Tensor:

@@ -43,7 +43,9 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 """Nonlinearities that closed forms know."""
 
 ELEMENTS = 2**22
-"""Most numbers of one intermediate product: what fits near the processor."""
+"""Most numbers of one intermediate product, so that memory is bounded."""
+NEAR = 2**18
+"""Numbers of an intermediate product that stay in a core's own cache: several passes over them then cost one."""
 
 
 @runtime_checkable
