@@ -46,6 +46,8 @@ ELEMENTS = 2**22
 """Most numbers of one intermediate product, so that memory is bounded."""
 NEAR = 2**18
 """Numbers of an intermediate product that stay in a core's own cache: several passes over them then cost one."""
+FEW = 16
+"""Squares in single precision that are added up as they are, before double precision: an error of one rounding each."""
 
 
 @runtime_checkable
@@ -146,3 +148,15 @@ def added(out: Tensor | None, x: Tensor, skip: bool | Tensor) -> Tensor:
 def values_of(x: Tensor, source: AffineFeaturizer) -> Tensor:
     """Coordinates of rows."""
     return (x - source.origin.to(x)) @ source.read.to(x)
+
+
+def sum_of_squares(values: Float[Tensor, "n *axes"]) -> Float[Tensor, "*axes"]:
+    """Over the first axis, in double precision; overwrites the values. A conversion of every square would cost more
+    than the product it comes from.
+    """
+    squares = values.square_()
+    whole = len(squares) // FEW * FEW
+    if squares.dtype == torch.float64 or not whole:
+        return squares.sum(0).double()
+    together = squares[:whole].unflatten(0, (FEW, -1)).sum(0).sum(0, dtype=torch.float64)
+    return together + squares[whole:].sum(0)

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from unweave.errors import unknown_name
 from unweave.features.affine import AffineFeaturizer
-from unweave.interaction.forms import ACTIVATIONS, ELEMENTS, Sums, added, skipped, values_of
+from unweave.interaction.forms import ACTIVATIONS, NEAR, Sums, added, skipped, sum_of_squares, values_of
 from unweave.interaction.norms import Norm
 
 
@@ -120,31 +120,36 @@ class Mlp:
         return through + around + around.T + rows * (skip @ metric @ skip.T)
 
     def edges(self, x: Tensor, source: AffineFeaturizer, target: AffineFeaturizer, dtype: torch.dtype) -> Tensor:
-        """One product a chunk of rows: `(A diag m) B` for every row, squared, times `z^2`."""
+        """One product a chunk of rows: `A diag(m) B` for every row, squared, times `z^2`. Slopes go to the end with
+        fewer coordinates, and a chunk stays near the processor.
+        """
         read, write = self._matrices()
-        after = (write @ target.read).T.to(dtype)
         seen = source.write[:, self.reads :]
-        before = (seen @ read).T.to(dtype).contiguous()
+        before, after = (seen @ read).to(dtype), (write @ target.read).T.to(dtype)
         skip = skipped(self.skip, source.write.shape[1])
-        around = None if skip is None else (source.write @ skip @ target.read).T.to(dtype)
-        total = torch.zeros(len(after), before.shape[1], dtype=torch.float64)
+        around = None if skip is None else (source.write @ skip @ target.read).to(dtype)
         rows = x.flatten(0, 1)[:, self.reads :]
-        squares = values_of(x, source).flatten(0, 1).square().to(dtype)
+        z = values_of(x, source).flatten(0, 1).to(dtype)
         slopes, out, along = self.slopes(rows).to(dtype) if self.norm is None else None, None, None
         if slopes is None:
             unit, scaled, one = self._behind_norm(rows)
             slopes = scaled.to(dtype)
             out, along = (unit @ seen.T / len(read)).to(dtype), one.to(dtype) @ after.T
-        size = max(1, ELEMENTS // (len(after) * max(len(before), before.shape[1])))
+        by_source = len(before) <= len(after)
+        few, many = (before, after.T.contiguous()) if by_source else (after, before.T.contiguous())
+        around = around if by_source or around is None else around.T
+        sums = torch.zeros(len(few), many.shape[1], dtype=torch.float64)
+        size = max(1, NEAR // (len(few) * max(many.shape)))
         for first in range(0, len(rows), size):
             part = slice(first, first + size)
-            moved = (slopes[part][:, None, :] * after) @ before
+            moved = ((slopes[part][:, None] * few).flatten(0, 1) @ many).unflatten(0, (-1, len(few)))
             if out is not None and along is not None:
-                moved -= along[part][:, :, None] * out[part][:, None, :]
+                left, right = (out, along) if by_source else (along, out)
+                moved -= left[part][:, :, None] * right[part][:, None]
             if around is not None:
                 moved += around
-            total += moved.square_().mul_(squares[part][:, None, :]).sum(0, dtype=torch.float64)
-        return total
+            sums += sum_of_squares(moved.mul_(z[part][:, :, None] if by_source else z[part][:, None]))
+        return sums.T if by_source else sums
 
     def along_constant(self, x: Tensor, origin: Tensor, *, separate: bool) -> Tensor:
         """Through the slopes."""
