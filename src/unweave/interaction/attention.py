@@ -81,12 +81,18 @@ class Attention:
         found = [summed(self._parts(part), inner) for part in x.split(steps)]
         return tuple(reduce(torch.add, each) for each in zip(*found, strict=True))
 
-    def finish(self, sums: Sums, metric: Tensor) -> Tensor:
+    def finish(self, groups: Sequence[Sums], metric: Tensor) -> list[Tensor]:
         """The weights around the moments: `sum_hg W_h moments_hg W_g'`, and what the skip adds; behind a norm W has the
         mean taken out and terms of its direction join.
         """
-        moments, with_skip, queries, *direction = sums
         weights = self._centred(torch.cat([self.w_v, self.w_k, self.w_q], dim=2).mT).mT
+        skip = skipped(self.skip, weights.shape[1])
+        before = None if skip is None else self.w_o @ metric @ skip.T
+        around = None if skip is None else skip @ metric @ skip.T
+        return [self._finished(sums, weights, before, around) for sums in groups]
+
+    def _finished(self, sums: Sums, weights: Tensor, before: Tensor | None, around: Tensor | None) -> Tensor:
+        moments, with_skip, queries, *direction = sums
         width = weights.shape[1]
         total = torch.zeros(width, width, dtype=torch.float64)
         for one in range(len(weights)):
@@ -99,11 +105,10 @@ class Attention:
             cross = torch.einsum("hdx,hxo->do", weights, taken) / width
             total = total - cross - cross.T + square / width**2
             across = across - own / width
-        skip = skipped(self.skip, width)
-        if skip is None:
+        if before is None or around is None:
             return total
-        cross = torch.einsum("hde,heo->do", across, self.w_o) @ metric @ skip.T
-        return total + cross + cross.T + queries * (skip @ metric @ skip.T)
+        cross = torch.einsum("hde,heo->do", across, before)
+        return total + cross + cross.T + queries * around
 
     def edges(self, x: Tensor, source: AffineFeaturizer, target: AffineFeaturizer, dtype: torch.dtype) -> Tensor:
         """Every coordinate's attribution: what is copied by the pattern, what moves the pattern, and the skip. Chunks
@@ -246,9 +251,10 @@ class Attention:
     def _read(self, rows: Tensor, ones: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of rows, (batch, head, position, e), biases times the constant."""
         own_rows, own = (rows[:, -1:], ones[:, :, -1:]) if self.last else (rows, ones)
-        query = _heads(own_rows, self.w_q) + own * self.b_q[:, None].to(rows)
+        query = torch.addcmul(_heads(own_rows, self.w_q), own, self.b_q[:, None].to(rows))
         key, value = (
-            _heads(rows, w) + ones * b[:, None].to(rows) for w, b in ((self.w_k, self.b_k), (self.w_v, self.b_v))
+            torch.addcmul(_heads(rows, w), ones, b[:, None].to(rows))
+            for w, b in ((self.w_k, self.b_k), (self.w_v, self.b_v))
         )
         if self.rotary is None:
             return query, key, value

@@ -15,7 +15,7 @@ own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
@@ -73,8 +73,10 @@ class Form(Protocol):
         """What `finish` needs of a batch."""
         ...
 
-    def finish(self, sums: Sums, metric: Float[Tensor, "d_out d_out"]) -> Float[Tensor, "d d"]:
-        """Sum of `J K J'` over everything gathered."""
+    def finish(
+        self, groups: Sequence[Sums], metric: Float[Tensor, "d_out d_out"]
+    ) -> list[Float[Tensor, "d d"]]:
+        """Sum of `J K J'` over everything gathered, of each group of batches."""
         ...
 
     def edges(
@@ -116,9 +118,10 @@ class Linear:
         """The number of rows: the metric needs no data."""
         return (torch.tensor(float(x[..., 0].numel()), dtype=torch.float64),)
 
-    def finish(self, sums: Sums, metric: Tensor) -> Tensor:
+    def finish(self, groups: Sequence[Sums], metric: Tensor) -> list[Tensor]:
         """`n W K W'`."""
-        return sums[0] * (self.weight @ metric @ self.weight.T)
+        pulled = self.weight @ metric @ self.weight.T
+        return [rows * pulled for (rows,) in groups]
 
     def edges(self, x: Tensor, source: AffineFeaturizer, target: AffineFeaturizer, dtype: torch.dtype) -> Tensor:
         """`(C+ W C_next)^2` times the sum of `z^2`."""

@@ -13,6 +13,7 @@ so everything that sums over data is a moment of `s`, `p` and `q`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,8 +64,11 @@ class Rows:
         crossed = (at.right * at.scale).T @ at.left, at.right.T @ at.left
         return count, at.scale.sum(), at.scale.square().sum(), *crossed, (at.left * worth).T @ at.left
 
-    def finish(self, sums: Sums, metric: Tensor) -> Tensor:
+    def finish(self, groups: Sequence[Sums], metric: Tensor) -> list[Tensor]:
         """`s^2 A K A' + s (A K B' + B K A') + B K B'`, and what the term of rank one adds."""
+        return [self._finished(sums, metric) for sums in groups]
+
+    def _finished(self, sums: Sums, metric: Tensor) -> Tensor:
         count, once, twice, crossed, plain, squared = sums
         at = self.terms(torch.ones(1, crossed.shape[1], dtype=torch.float64))
         scaled, fixed = at.scaled @ metric, at.fixed @ metric

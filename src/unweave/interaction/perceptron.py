@@ -14,6 +14,7 @@ out, which adds terms of rank one a row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -95,13 +96,18 @@ class Mlp:
         moments = (unit.T @ along, unit.T @ (scaled * weighted), (unit * worth).T @ unit)
         return scaled.T @ scaled, scaled.sum(0), count, *moments
 
-    def finish(self, sums: Sums, metric: Tensor) -> Tensor:
+    def finish(self, groups: Sequence[Sums], metric: Tensor) -> list[Tensor]:
         """`W_in (Q o S) W_in' + X + X' + n K`, `Q = W_out K W_out'`, `X = W_in diag(m) W_out K`; without a skip the
         first term alone. Behind a norm `W_in` has the mean taken out and terms of its direction join.
         """
-        gram, total, rows, *moments = sums
         read, write = self._matrices()
         inner = write @ metric @ write.T
+        skip = skipped(self.skip, self.reads + len(read))
+        outer = None if skip is None else (write @ metric @ skip.T, skip @ metric @ skip.T)
+        return [self._finished(sums, read, inner, outer) for sums in groups]
+
+    def _finished(self, sums: Sums, read: Tensor, inner: Tensor, outer: tuple[Tensor, Tensor] | None) -> Tensor:
+        gram, total, rows, *moments = sums
         direct = read * total
         through = read @ (gram * inner) @ read.T
         if moments:
@@ -113,11 +119,10 @@ class Mlp:
         if self.reads:  # what comes before is read by nothing but the skip
             through = functional.pad(through, (self.reads, 0, self.reads, 0))
             direct = functional.pad(direct, (0, 0, self.reads, 0))
-        skip = skipped(self.skip, len(through))
-        if skip is None:
+        if outer is None:
             return through
-        around = direct @ (write @ metric @ skip.T)
-        return through + around + around.T + rows * (skip @ metric @ skip.T)
+        around = direct @ outer[0]
+        return through + around + around.T + rows * outer[1]
 
     def edges(self, x: Tensor, source: AffineFeaturizer, target: AffineFeaturizer, dtype: torch.dtype) -> Tensor:
         """One product a chunk of rows: `A diag(m) B` for every row, squared, times `z^2`. Slopes go to the end with
