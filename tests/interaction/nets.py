@@ -64,6 +64,9 @@ FORMS = {
     "mean square": Variance(norm=unit(centred=False)),
     **{f"divided by its variance beside={beside}": Divided(
         norm=Norm(weight=draw(5), bias=draw(5, seed=1), epsilon=9.0), beside=beside) for beside in (True, False)},
+    "norm beside the stream and another": NormBeside(norm=Norm(weight=draw(4), bias=draw(4, seed=1)), reads=2),
+    "variance beside another": Variance(norm=unit(3), reads=3),
+    "divided beside another": Divided(norm=Norm(weight=draw(3), bias=draw(3, seed=1), epsilon=9.0), reads=2),
     "gated": block(gated=True, act="silu"),
     "gated without skip": block(gated=True, act="gelu", skip=False),
     **{f"attention last={last} skip={skip}": attention(last=last, skip=skip) for last in (True, False)

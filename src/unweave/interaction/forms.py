@@ -73,9 +73,7 @@ class Form(Protocol):
         """What `finish` needs of a batch."""
         ...
 
-    def finish(
-        self, groups: Sequence[Sums], metric: Float[Tensor, "d_out d_out"]
-    ) -> list[Float[Tensor, "d d"]]:
+    def finish(self, groups: Sequence[Sums], metric: Float[Tensor, "d_out d_out"]) -> list[Float[Tensor, "d d"]]:
         """Sum of `J K J'` over everything gathered, of each group of batches."""
         ...
 
@@ -153,7 +151,7 @@ def values_of(x: Tensor, source: AffineFeaturizer) -> Tensor:
     return (x - source.origin.to(x)) @ source.read.to(x)
 
 
-def sum_of_squares(values: Float[Tensor, "n *axes"]) -> Float[Tensor, "*axes"]:
+def sum_of_squares(values: Tensor) -> Tensor:
     """Over the first axis, in double precision; overwrites the values. A conversion of every square would cost more
     than the product it comes from.
     """

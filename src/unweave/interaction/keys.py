@@ -5,7 +5,7 @@ matrix: everything follows from what two heads' shifts of values are worth to on
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
-| `shifts` | c a (v - z) | (rows, key, e) | what a score moves in the mixed value; a row is a query of a sample | specs/lib.md 5.1 |
+| `shifts` | c a (v - z) | (rows, key, e) | what a score moves in the mixed values; a row a query | specs/lib.md 5.1 |
 | `keys` | k | (rows, key, e) | keys as the query sees them, over the size of the query's own row | same |
 | `weights` | a | (rows, key) | the pattern, over the size of the key's row | same |
 | `inverse` | 1 / sigma | (rows, key) | one over the size of the key's row | same |
