@@ -64,6 +64,9 @@ FORMS = {
     "mean square": Variance(norm=unit(centred=False)),
     **{f"divided by its variance beside={beside}": Divided(
         norm=Norm(weight=draw(5), bias=draw(5, seed=1), epsilon=9.0), beside=beside) for beside in (True, False)},
+    "norm beside the stream and another": NormBeside(norm=Norm(weight=draw(4), bias=draw(4, seed=1)), reads=2),
+    "variance beside another": Variance(norm=unit(3), reads=3),
+    "divided beside another": Divided(norm=Norm(weight=draw(3), bias=draw(3, seed=1), epsilon=9.0), reads=2),
     "gated": block(gated=True, act="silu"),
     "gated without skip": block(gated=True, act="gelu", skip=False),
     **{f"attention last={last} skip={skip}": attention(last=last, skip=skip) for last in (True, False)
@@ -75,6 +78,9 @@ FORMS = {
         last=last, size=5, norm=unit(centred=False), rotary=Rotary(tables), heads=3) for last in (True, False)},
     "rotary attention behind a norm without skip": attention(
         size=4, last=False, skip=False, norm=unit(), rotary=Rotary(tables)),
+    **{f"attention over few keys last={last}": attention(last=last, size=8) for last in (True, False)},
+    **{f"rotary attention over few keys behind a norm last={last}": attention(
+        last=last, size=8, norm=unit(), rotary=Rotary(tables)) for last in (True, False)},
     **{f"{act} skip={skip}": block(act=act, skip=skip) for act in ("relu", "gelu", "gelu_new", "silu", "tanh")
        for skip in (True, False)},
 }  # fmt: skip

@@ -54,7 +54,7 @@ def test_the_pulled_back_metric_is_white_in_the_new_coordinates(fitted):
     for number, layer in enumerate(fitted.layers[:-1]):
         form, x = sections[number].form, next(iter(Stream(sections, X, 999).walk()))[number]
         metric = fitted.metrics[fitted.layers[number + 1]]
-        pulled = form.finish(form.gather(x, metric), metric) / x[..., 0].numel()
+        pulled = form.finish([form.gather(x, metric)], metric)[0] / x[..., 0].numel()
         write = fitted.bases[layer].write
         close(write @ pulled @ write.T, torch.eye(len(write), dtype=torch.float64), 1e-7)
 

@@ -25,7 +25,7 @@ def test_sources_are_right_on_average(sources):
     """Over 200 seeds, the mean is within three standard errors in at least 98.5 % of entries."""
     form, local = causal()
     root = draw(6, 3)
-    exact = form.finish(form.gather(X, root @ root.T), root @ root.T)
+    exact = form.finish([form.gather(X, root @ root.T)], root @ root.T)[0]
     drawn = torch.stack(
         [
             pull(local, root, mixes=True, sampling=Sampling(positions=sources[0], hidden=sources[1], seed=seed))
@@ -40,7 +40,7 @@ def test_sources_are_right_on_average(sources):
 def test_more_sources_mean_less_error():
     form, local = causal()
     root = draw(6, 6)
-    exact = form.finish(form.gather(X, root @ root.T), root @ root.T)
+    exact = form.finish([form.gather(X, root @ root.T)], root @ root.T)[0]
 
     def error(count):
         found = [

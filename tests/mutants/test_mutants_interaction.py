@@ -35,8 +35,8 @@ def test_edges_that_are_not_squared():
 
 
 def test_an_mlp_whose_skip_is_forgotten():
-    def forgetful(form, sums, metric):
-        return replace(form, skip=False).finish(sums, metric)
+    def forgetful(form, groups, metric):
+        return replace(form, skip=False).finish(groups, metric)
 
     caught(laws.skips_are_counted, forgetful)
     laws.skips_are_counted(Mlp.finish)

@@ -230,14 +230,15 @@ def _usual_layers(model: Model, granularity: str) -> list[Any]:
 
 def _inside(family: Family, name: str, *, fine: bool) -> list[Any]:
     """The node layers of a block after its start."""
-    if "resid_mid" not in family.components:  # attention and MLP side by side
-        return [*([(f"{name}.attn_out", f"{name}.resid_pre")] if fine else []), f"{name}.resid_post"]
+    parallel = "resid_mid" not in family.components  # attention and MLP side by side, each behind a norm of its own
+    middle = (f"{name}.attn_out", f"{name}.resid_pre") if parallel else (f"{name}.resid_mid",)
     layers: list[Any] = []
     if fine and "ln1" in family.components:
         layers.append((f"{name}.ln1", f"{name}.resid_pre"))
-    layers.append(f"{name}.resid_mid")
+    if fine or not parallel:
+        layers.append(middle)
     if fine and "ln2" in family.components:
-        layers += [(f"{name}.ln2", f"{name}.resid_mid"), (f"{name}.mlp_act", f"{name}.resid_mid")]
+        layers += [(f"{name}.ln2", *middle), (f"{name}.mlp_act", *middle)]
     return [*layers, f"{name}.resid_post"]
 
 
@@ -253,8 +254,8 @@ def _halves(section: Section) -> list[Section]:
         return [section]
     if not isinstance(form, Norm | NormBeside):
         raise InputError(f"the norm at {name} is no LayerNorm or RMSNorm of the stream: it has no variance to isolate")
-    norm, beside = (form.norm, True) if isinstance(form, NormBeside) else (form, False)
-    first, second = Variance(norm=norm), Divided(norm=norm, beside=beside)
+    norm, beside, reads = (form.norm, True, form.reads) if isinstance(form, NormBeside) else (form, False, 0)
+    first, second = Variance(norm=norm, reads=reads), Divided(norm=norm, beside=beside, reads=reads)
     middle = (Site(f"{name}_variance"), *section.site_in)
 
     def varied(inputs: Any) -> Tensor:

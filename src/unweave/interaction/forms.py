@@ -15,7 +15,7 @@ own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
@@ -43,7 +43,11 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 """Nonlinearities that closed forms know."""
 
 ELEMENTS = 2**22
-"""Most numbers of one intermediate product: what fits near the processor."""
+"""Most numbers of one intermediate product, so that memory is bounded."""
+NEAR = 2**18
+"""Numbers of an intermediate product that stay in a core's own cache: several passes over them then cost one."""
+FEW = 16
+"""Squares in single precision that are added up as they are, before double precision: an error of one rounding each."""
 
 
 @runtime_checkable
@@ -69,8 +73,8 @@ class Form(Protocol):
         """What `finish` needs of a batch."""
         ...
 
-    def finish(self, sums: Sums, metric: Float[Tensor, "d_out d_out"]) -> Float[Tensor, "d d"]:
-        """Sum of `J K J'` over everything gathered."""
+    def finish(self, groups: Sequence[Sums], metric: Float[Tensor, "d_out d_out"]) -> list[Float[Tensor, "d d"]]:
+        """Sum of `J K J'` over everything gathered, of each group of batches."""
         ...
 
     def edges(
@@ -112,9 +116,10 @@ class Linear:
         """The number of rows: the metric needs no data."""
         return (torch.tensor(float(x[..., 0].numel()), dtype=torch.float64),)
 
-    def finish(self, sums: Sums, metric: Tensor) -> Tensor:
+    def finish(self, groups: Sequence[Sums], metric: Tensor) -> list[Tensor]:
         """`n W K W'`."""
-        return sums[0] * (self.weight @ metric @ self.weight.T)
+        pulled = self.weight @ metric @ self.weight.T
+        return [rows * pulled for (rows,) in groups]
 
     def edges(self, x: Tensor, source: AffineFeaturizer, target: AffineFeaturizer, dtype: torch.dtype) -> Tensor:
         """`(C+ W C_next)^2` times the sum of `z^2`."""
@@ -144,3 +149,15 @@ def added(out: Tensor | None, x: Tensor, skip: bool | Tensor) -> Tensor:
 def values_of(x: Tensor, source: AffineFeaturizer) -> Tensor:
     """Coordinates of rows."""
     return (x - source.origin.to(x)) @ source.read.to(x)
+
+
+def sum_of_squares(values: Tensor) -> Tensor:
+    """Over the first axis, in double precision; overwrites the values. A conversion of every square would cost more
+    than the product it comes from.
+    """
+    squares = values.square_()
+    whole = len(squares) // FEW * FEW
+    if squares.dtype == torch.float64 or not whole:
+        return squares.sum(0).double()
+    together = squares[:whole].unflatten(0, (FEW, -1)).sum(0).sum(0, dtype=torch.float64)
+    return together + squares[whole:].sum(0)

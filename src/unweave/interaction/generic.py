@@ -69,11 +69,10 @@ def pull(
         points: (alpha, weight) of the path that the Jacobian is averaged over.
     """
     x = local.x.detach()
-    with torch.no_grad():
-        shape = local.function(x).shape
+    shape, pulled_by = _puller(local.function, x, points)
     total = torch.zeros(x.shape[-1], x.shape[-1], dtype=torch.float64)
     for source in _sources(shape, factor.to(x), mixes=mixes, sampling=sampling):
-        pulled = _averaged(local.function, x, source, points).flatten(0, 1).double()
+        pulled = pulled_by(source).flatten(0, 1).double()
         total += pulled.T @ pulled
     return total / (1 if sampling is None else sampling.count)
 
@@ -180,6 +179,22 @@ def _sources(
                     yield mask * column
 
 
+def _puller(
+    function: Callable[[Tensor], Tensor], x: Tensor, points: tuple[tuple[float, float], ...]
+) -> tuple[torch.Size, Callable[[Tensor], Tensor]]:
+    """The shape of the output, and what pulls a source back. At a single point the function runs once for all sources;
+    along a path once a point and source, as the graphs of all points together would take their multiple of memory.
+    """
+    if len(points) > 1:
+        with torch.no_grad():
+            return function(x).shape, lambda source: _averaged(function, x, source, points)
+    ((alpha, weight),) = points
+    with torch.enable_grad():
+        point = (alpha * x).requires_grad_(True)
+        y = function(point)
+    return y.shape, lambda source: weight * torch.autograd.grad(y, point, source, retain_graph=True)[0]
+
+
 def _averaged(
     function: Callable[[Tensor], Tensor], x: Tensor, source: Tensor, points: tuple[tuple[float, float], ...]
 ) -> Tensor:
@@ -215,14 +230,13 @@ def _by_pulling(
     between: Callable[[Tensor], Tensor], z: Tensor, *, mixes: bool, points: tuple[tuple[float, float], ...]
 ) -> Iterator[tuple[int, slice, Tensor]]:
     """One pull a coordinate of the end, and a position of it where positions mix."""
-    with torch.no_grad():
-        shape = between(z).shape
+    shape, pulled_by = _puller(between, z, points)
     for unit in range(shape[-1]):
         found = []
         for place in range(shape[1]) if mixes else [slice(None)]:
             source = torch.zeros(shape, dtype=z.dtype)
             source[:, place, unit] = 1
-            pulled = _averaged(between, z, source, points) * z
+            pulled = pulled_by(source) * z
             found.append(pulled.sum(1, keepdim=True) if mixes else pulled)
         yield unit, slice(None), torch.cat(found, 1)
 

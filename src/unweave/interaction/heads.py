@@ -130,7 +130,11 @@ def moments_of(parts: Parts, inner: Tensor) -> tuple[Tensor, ...]:
     alone = _alone(parts, turns)
     if parts.behind is None:
         return moments, alone, queries
-    return moments, alone, queries, *_direction(parts, parts.behind, turns, inner)
+
+    def turned(head: int, vectors: Tensor) -> Tensor:
+        return (turns[head] @ vectors[..., None])[..., 0]
+
+    return moments, alone, queries, *direction_moments(parts, parts.behind, turned, inner)
 
 
 def _pair(parts: Parts, turns: list[Tensor], heads: tuple[int, int], inner: Tensor) -> Tensor:
@@ -220,9 +224,12 @@ def query_effect(parts: Parts, query: Tensor) -> tuple[Tensor, Tensor]:
     return scores, scores @ parts.value - scores.sum(3, keepdim=True) * parts.mixed
 
 
-def _direction(parts: Parts, behind: Behind, turns: list[Tensor], inner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def direction_moments(
+    parts: Parts, behind: Behind, turn: Callable[[int, Tensor], Tensor], inner: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """What the direction that the norm takes out adds: `beta`, what the unit row itself does to every query through
-    each head, against the head-space factors, against the skip, and against itself.
+    each head, against the head-space factors, against the skip, and against itself. `turn` multiplies what a change of
+    a head's query does, over the size of the query's row, with vectors (batch, query, e).
     """
     heads = parts.query.shape[1]
     scale, last = parts.scale, parts.query.shape[2]
@@ -254,14 +261,14 @@ def _direction(parts: Parts, behind: Behind, turns: list[Tensor], inner: Tensor)
         before_answer = torch.einsum("gef,bgtf->bte", inner[one], before)
         square[:, -last:] += (beta[:, one] * answer - before[:, one] * before_answer).sum(2)
         seen = parts.back(scale * keys.mT @ parts.query[:, one])
-        by_query = (turns[one] @ answer[..., None])[..., 0].flatten(0, 1)
+        by_query = turn(one, answer).flatten(0, 1)
         own_size = parts.own_inverse.reshape(-1, 1)
         found.append(
             torch.cat(
                 [
                     values.flatten(0, 1).T @ weighted.flatten(0, 1),
                     seen.flatten(0, 1).T @ weighted.flatten(0, 1),
-                    by_query.T @ (own_rows / own_size),  # the turns are divided by the size once already
+                    by_query.T @ (own_rows / own_size),  # `turn` divides by the size once already
                 ]
             )
         )

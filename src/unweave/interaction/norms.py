@@ -13,11 +13,13 @@ so everything that sums over data is a moment of `s`, `p` and `q`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from unweave.features.affine import AffineFeaturizer
 from unweave.interaction.forms import Sums, values_of
@@ -63,8 +65,11 @@ class Rows:
         crossed = (at.right * at.scale).T @ at.left, at.right.T @ at.left
         return count, at.scale.sum(), at.scale.square().sum(), *crossed, (at.left * worth).T @ at.left
 
-    def finish(self, sums: Sums, metric: Tensor) -> Tensor:
+    def finish(self, groups: Sequence[Sums], metric: Tensor) -> list[Tensor]:
         """`s^2 A K A' + s (A K B' + B K A') + B K B'`, and what the term of rank one adds."""
+        return [self._finished(sums, metric) for sums in groups]
+
+    def _finished(self, sums: Sums, metric: Tensor) -> Tensor:
         count, once, twice, crossed, plain, squared = sums
         at = self.terms(torch.ones(1, crossed.shape[1], dtype=torch.float64))
         scaled, fixed = at.scaled @ metric, at.fixed @ metric
@@ -133,23 +138,25 @@ class Norm(Rows):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NormBeside(Rows):
-    """x -> (norm(x), x): what a block reads, and the stream that passes it."""
+    """x -> (norm(x), x): what a part of a block reads, and what passes it."""
 
     norm: Norm
+    reads: int = 0
+    """The first coordinate that the norm reads: those before it only pass."""
 
     def folded(self, x: Tensor, constant: Tensor) -> Tensor:
         """The norm's bias times the constant."""
-        return torch.cat([self.norm.folded(x, constant), x], dim=-1)
+        return torch.cat([self.norm.folded(x[..., self.reads :], constant), x], dim=-1)
 
     def terms(self, rows: Tensor) -> Terms:
         """The norm's, with the identity beside."""
-        at = self.norm.terms(rows)
-        none = torch.zeros_like(at.scaled)
-        identity = torch.eye(len(none), dtype=rows.dtype)
+        at, width = self.norm.terms(rows[:, self.reads :]), rows.shape[1]
+        identity = torch.eye(width, dtype=rows.dtype)
         return Terms(
-            scale=at.scale, left=at.left, right=torch.cat([at.right, torch.zeros_like(rows)], 1),
-            scaled=torch.cat([at.scaled, none], 1), fixed=torch.cat([none, identity], 1),
-            bias=torch.cat([at.bias, torch.zeros_like(at.bias)]),
+            scale=at.scale, left=functional.pad(at.left, (self.reads, 0)),
+            right=functional.pad(at.right, (0, width)),
+            scaled=functional.pad(at.scaled, (0, width, self.reads, 0)),
+            fixed=functional.pad(identity, (at.scaled.shape[1], 0)), bias=functional.pad(at.bias, (0, width)),
         )  # fmt: skip
 
 
@@ -160,20 +167,24 @@ class Variance(Rows):
     """
 
     norm: Norm
+    reads: int = 0
+    """The first coordinate that the norm reads."""
 
     def folded(self, x: Tensor, constant: Tensor) -> Tensor:
         """It has no bias."""
-        return torch.cat([self.norm.moved(x).square().mean(-1, keepdim=True), x], dim=-1)
+        variance = self.norm.moved(x[..., self.reads :]).square().mean(-1, keepdim=True)
+        return torch.cat([variance, x], dim=-1)
 
     def terms(self, rows: Tensor) -> Terms:
         """The identity, and the gradient of the variance."""
-        width = rows.shape[1]
-        fixed = torch.cat([torch.zeros(width, 1, dtype=rows.dtype), torch.eye(width, dtype=rows.dtype)], 1)
+        width, read = rows.shape[1], rows[:, self.reads :]
+        fixed = functional.pad(torch.eye(width, dtype=rows.dtype), (1, 0))
         right = torch.zeros(len(rows), width + 1, dtype=rows.dtype)
         right[:, 0] = 1
         return Terms(
-            scale=torch.ones_like(rows[:, :1]), left=2 * self.norm.moved(rows) / width, right=right,
-            scaled=torch.zeros_like(fixed), fixed=fixed, bias=torch.zeros(width + 1, dtype=rows.dtype),
+            scale=torch.ones_like(rows[:, :1]), right=right, scaled=torch.zeros_like(fixed), fixed=fixed,
+            left=functional.pad(2 * self.norm.moved(read) / read.shape[1], (self.reads, 0)),
+            bias=torch.zeros(width + 1, dtype=rows.dtype),
         )  # fmt: skip
 
 
@@ -183,28 +194,26 @@ class Divided(Rows):
 
     norm: Norm
     beside: bool = True
+    reads: int = 0
+    """The first coordinate of x that the norm reads."""
 
     def folded(self, x: Tensor, constant: Tensor) -> Tensor:
         """The norm's bias times the constant."""
-        rows, inverse = x[..., 1:], (x[..., :1] + self.norm.epsilon).rsqrt()
+        rows, inverse = x[..., 1 + self.reads :], (x[..., :1] + self.norm.epsilon).rsqrt()
         norm = self.norm.moved(rows) * inverse * self.norm.weight.to(x) + constant * self.norm.bias.to(x)
-        return torch.cat([norm, rows], dim=-1) if self.beside else norm
+        return torch.cat([norm, x[..., 1:]], dim=-1) if self.beside else norm
 
     def terms(self, rows: Tensor) -> Terms:
         """The stream over its size, and what the variance does to all of it at once."""
-        norm, width = self.norm, rows.shape[1] - 1
-        inverse = (rows[:, :1] + norm.epsilon).rsqrt()
-        weight = norm.weight.to(rows)
-        scaled = torch.zeros(width + 1, 2 * width, dtype=rows.dtype)
-        scaled[1:, :width] = norm.centre(width, rows) * weight
-        fixed = torch.zeros_like(scaled)
-        fixed[1:, width:] = torch.eye(width, dtype=rows.dtype)
+        norm, read = self.norm, rows[:, 1 + self.reads :]
+        inverse, weight = (rows[:, :1] + norm.epsilon).rsqrt(), norm.weight.to(rows)
+        passed = rows.shape[1] - 1 if self.beside else 0
+        scaled = norm.centre(len(weight), rows) * weight
         left = torch.zeros_like(rows)
         left[:, 0] = -0.5
-        right = norm.moved(rows[:, 1:]) * inverse**3 * weight
-        bias = torch.cat([norm.bias.to(rows), torch.zeros_like(weight)])
-        end = 2 * width if self.beside else width
+        identity = torch.eye(rows.shape[1], dtype=rows.dtype)[:, 1:][:, :passed]
         return Terms(
-            scale=inverse, left=left, right=torch.cat([right, torch.zeros_like(right)], 1)[:, :end],
-            scaled=scaled[:, :end], fixed=fixed[:, :end], bias=bias[:end],
+            scale=inverse, left=left, right=functional.pad(norm.moved(read) * inverse**3 * weight, (0, passed)),
+            scaled=functional.pad(scaled, (0, passed, 1 + self.reads, 0)),
+            fixed=functional.pad(identity, (len(weight), 0)), bias=functional.pad(norm.bias.to(rows), (0, passed)),
         )  # fmt: skip

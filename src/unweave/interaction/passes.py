@@ -162,7 +162,7 @@ def section_edges(work: Work, number: int, rows: int, bases: Mapping[str, LayerB
             constant += squares
             worth += value
 
-    grouped = _everyone(*_in_groups(parts()), lambda sums: sums[0])
+    grouped = _everyone(*_in_groups(parts()), _alone)
     return SectionEdges(
         edges=grouped.total() / rows,
         grouped=grouped,
@@ -223,7 +223,7 @@ def _pulls(work: Work, number: int, bases: Mapping[str, LayerBasis]) -> Grouped:
     exact = compute.integration == "gradient" and (compute.sources is None or not section.mixes)
     if form is not None and exact and not compute.fold_bias and not to_the_end:
         gathered = _in_groups((form.gather(local.x, metric), _rows(local)) for local in stream.locals(number))
-        return _everyone(*gathered, lambda sums: form.finish(sums, metric))
+        return _everyone(*gathered, lambda groups: form.finish(groups, metric))
     mixes = any(one.mixes for one in stream.sections[number:]) if to_the_end else section.mixes
     batches: Iterable[Local] = stream.composed(number) if to_the_end else stream.locals(number)
     if compute.fold_bias:
@@ -236,7 +236,7 @@ def _pulls(work: Work, number: int, bases: Mapping[str, LayerBasis]) -> Grouped:
             one = pull(local, factor, mixes=mixes, sampling=sampling, points=work.points)
             yield (one[:width, :width],), _rows(local)  # a folded constant is none of the directions
 
-    return _everyone(*_in_groups(parts()), lambda sums: sums[0])
+    return _everyone(*_in_groups(parts()), _alone)
 
 
 def _edges(work: Work, number: int, place: int, local: Local, source: Any, target: Any) -> Tensor:
@@ -269,9 +269,13 @@ def _in_groups(parts: Iterable[tuple[Sums, int]]) -> tuple[list[Sums], list[int]
     return sums, rows
 
 
-def _everyone(sums: list[Sums], rows: list[int], finish: Callable[[Sums], Tensor]) -> Grouped:
+def _alone(groups: list[Sums]) -> list[Tensor]:
+    return [one for (one,) in groups]
+
+
+def _everyone(sums: list[Sums], rows: list[int], finish: Callable[[list[Sums]], list[Tensor]]) -> Grouped:
     """The finished groups of all processes."""
-    everyone = ranks.gathered(([finish(one) for one in sums], rows))
+    everyone = ranks.gathered((finish(sums), rows))
     return Grouped(
         sums=tuple(one for each, _ in everyone for one in each),
         rows=tuple(count for _, each in everyone for count in each),

@@ -14,6 +14,7 @@ out, which adds terms of rank one a row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,7 @@ from torch.nn import functional
 
 from unweave.errors import unknown_name
 from unweave.features.affine import AffineFeaturizer
-from unweave.interaction.forms import ACTIVATIONS, ELEMENTS, Sums, added, skipped, values_of
+from unweave.interaction.forms import ACTIVATIONS, NEAR, Sums, added, skipped, sum_of_squares, values_of
 from unweave.interaction.norms import Norm
 
 
@@ -95,13 +96,18 @@ class Mlp:
         moments = (unit.T @ along, unit.T @ (scaled * weighted), (unit * worth).T @ unit)
         return scaled.T @ scaled, scaled.sum(0), count, *moments
 
-    def finish(self, sums: Sums, metric: Tensor) -> Tensor:
+    def finish(self, groups: Sequence[Sums], metric: Tensor) -> list[Tensor]:
         """`W_in (Q o S) W_in' + X + X' + n K`, `Q = W_out K W_out'`, `X = W_in diag(m) W_out K`; without a skip the
         first term alone. Behind a norm `W_in` has the mean taken out and terms of its direction join.
         """
-        gram, total, rows, *moments = sums
         read, write = self._matrices()
         inner = write @ metric @ write.T
+        skip = skipped(self.skip, self.reads + len(read))
+        outer = None if skip is None else (write @ metric @ skip.T, skip @ metric @ skip.T)
+        return [self._finished(sums, read, inner, outer) for sums in groups]
+
+    def _finished(self, sums: Sums, read: Tensor, inner: Tensor, outer: tuple[Tensor, Tensor] | None) -> Tensor:
+        gram, total, rows, *moments = sums
         direct = read * total
         through = read @ (gram * inner) @ read.T
         if moments:
@@ -113,38 +119,42 @@ class Mlp:
         if self.reads:  # what comes before is read by nothing but the skip
             through = functional.pad(through, (self.reads, 0, self.reads, 0))
             direct = functional.pad(direct, (0, 0, self.reads, 0))
-        skip = skipped(self.skip, len(through))
-        if skip is None:
+        if outer is None:
             return through
-        around = direct @ (write @ metric @ skip.T)
-        return through + around + around.T + rows * (skip @ metric @ skip.T)
+        around = direct @ outer[0]
+        return through + around + around.T + rows * outer[1]
 
     def edges(self, x: Tensor, source: AffineFeaturizer, target: AffineFeaturizer, dtype: torch.dtype) -> Tensor:
-        """One product a chunk of rows: `(A diag m) B` for every row, squared, times `z^2`."""
+        """One product a chunk of rows: `A diag(m) B` for every row, squared, times `z^2`. Slopes go to the end with
+        fewer coordinates, and a chunk stays near the processor.
+        """
         read, write = self._matrices()
-        after = (write @ target.read).T.to(dtype)
         seen = source.write[:, self.reads :]
-        before = (seen @ read).T.to(dtype).contiguous()
+        before, after = (seen @ read).to(dtype), (write @ target.read).T.to(dtype)
         skip = skipped(self.skip, source.write.shape[1])
-        around = None if skip is None else (source.write @ skip @ target.read).T.to(dtype)
-        total = torch.zeros(len(after), before.shape[1], dtype=torch.float64)
+        around = None if skip is None else (source.write @ skip @ target.read).to(dtype)
         rows = x.flatten(0, 1)[:, self.reads :]
-        squares = values_of(x, source).flatten(0, 1).square().to(dtype)
+        z = values_of(x, source).flatten(0, 1).to(dtype)
         slopes, out, along = self.slopes(rows).to(dtype) if self.norm is None else None, None, None
         if slopes is None:
             unit, scaled, one = self._behind_norm(rows)
             slopes = scaled.to(dtype)
             out, along = (unit @ seen.T / len(read)).to(dtype), one.to(dtype) @ after.T
-        size = max(1, ELEMENTS // (len(after) * max(len(before), before.shape[1])))
+        by_source = len(before) <= len(after)
+        few, many = (before, after.T.contiguous()) if by_source else (after, before.T.contiguous())
+        around = around if by_source or around is None else around.T
+        sums = torch.zeros(len(few), many.shape[1], dtype=torch.float64)
+        size = max(1, NEAR // (len(few) * max(many.shape)))
         for first in range(0, len(rows), size):
             part = slice(first, first + size)
-            moved = (slopes[part][:, None, :] * after) @ before
+            moved = ((slopes[part][:, None] * few).flatten(0, 1) @ many).unflatten(0, (-1, len(few)))
             if out is not None and along is not None:
-                moved -= along[part][:, :, None] * out[part][:, None, :]
+                left, right = (out, along) if by_source else (along, out)
+                moved -= left[part][:, :, None] * right[part][:, None]
             if around is not None:
                 moved += around
-            total += moved.square_().mul_(squares[part][:, None, :]).sum(0, dtype=torch.float64)
-        return total
+            sums += sum_of_squares(moved.mul_(z[part][:, :, None] if by_source else z[part][:, None]))
+        return sums.T if by_source else sums
 
     def along_constant(self, x: Tensor, origin: Tensor, *, separate: bool) -> Tensor:
         """Through the slopes."""

@@ -14,6 +14,10 @@ a block is computed by derivatives instead of wrongly.
 | `resid_mid` | `ln2`, `resid_mid` | norm beside the stream |
 | `ln2`, `resid_mid` | `mlp_act`, `resid_mid` | neurons beside the stream |
 | `mlp_act`, `resid_mid` | `resid_post` | linear |
+| `ln1`, `resid_pre` | `attn_out`, `resid_pre` | attention, the stream beside it; from here on side by side |
+| `attn_out`, `resid_pre` | `ln2`, `attn_out`, `resid_pre` | norm beside both |
+| `ln2`, `attn_out`, `resid_pre` | `mlp_act`, `attn_out`, `resid_pre` | neurons beside both |
+| `mlp_act`, `attn_out`, `resid_pre` | `resid_post` | linear |
 | `resid_post` | `final_norm` | norm |
 | `final_norm` | `logits` | linear |
 """
@@ -95,14 +99,21 @@ def _attention_beside(model: Model, layer: int) -> Attention | None:
     )
 
 
-def _attention_of_normed(model: Model, layer: int) -> Attention | None:
-    """Attention that reads the first half of its input and adds the second."""
-    bare = _attention(model, layer)
-    if bare is None:
-        return None
-    width = bare.w_q.shape[1]
-    wide = {name: functional.pad(getattr(bare, name), (0, 0, 0, width)) for name in ("w_q", "w_k", "w_v")}
-    return replace(bare, skip=functional.pad(torch.eye(width).double(), (0, 0, width, 0)), **wide)
+def _attention_of_normed(*, beside: bool) -> Callable[[Model, int], Attention | None]:
+    """Attention that reads the first half of its input and adds the second, or has it beside."""
+
+    def found(model: Model, layer: int) -> Attention | None:
+        bare = _attention(model, layer)
+        if bare is None:
+            return None
+        width = bare.w_q.shape[1]
+        wide = {name: functional.pad(getattr(bare, name), (0, 0, 0, width)) for name in ("w_q", "w_k", "w_v")}
+        if beside:
+            wide |= {"w_o": functional.pad(bare.w_o, (0, width)), "b_o": functional.pad(bare.b_o, (0, width))}
+        passed = functional.pad(torch.eye(width).double(), (width if beside else 0, 0, width, 0))
+        return replace(bare, skip=passed, **wide)
+
+    return found
 
 
 def _whole_mlp(model: Model, layer: int) -> Mlp | None:
@@ -120,35 +131,44 @@ def _mlp_beside(model: Model, layer: int) -> Mlp | None:
     return replace(whole, reads=len(identity), skip=torch.cat([identity, identity]))
 
 
-def _neurons_of_normed(model: Model, layer: int) -> Mlp | None:
-    """The neurons of the first half of the input, the second beside them."""
-    bare = _mlp(model, layer)
-    if bare is None:
-        return None
-    width, count = bare.w_in.shape
-    passed = torch.zeros(2 * width, count + width, dtype=torch.float64)
-    passed[width:, count:] = torch.eye(width)
-    return replace(
-        bare, skip=passed, w_in=functional.pad(bare.w_in, (0, 0, 0, width)),
-        w_up=None if bare.w_up is None else functional.pad(bare.w_up, (0, 0, 0, width)),
-        w_out=functional.pad(torch.eye(count).double(), (0, width)), b_out=torch.zeros(count + width).double(),
-    )  # fmt: skip
+def _neurons_of_normed(passed: int) -> Callable[[Model, int], Mlp | None]:
+    """The neurons of the first part of the input, the others, as wide as the stream, beside them."""
+
+    def found(model: Model, layer: int) -> Mlp | None:
+        bare = _mlp(model, layer)
+        if bare is None:
+            return None
+        width, count = bare.w_in.shape
+        rest = passed * width
+        skip = functional.pad(torch.eye(rest).double(), (count, 0, width, 0))
+        return replace(
+            bare, skip=skip, w_in=functional.pad(bare.w_in, (0, 0, 0, rest)),
+            w_up=None if bare.w_up is None else functional.pad(bare.w_up, (0, 0, 0, rest)),
+            w_out=functional.pad(torch.eye(count).double(), (0, rest)), b_out=torch.zeros(count + rest).double(),
+        )  # fmt: skip
+
+    return found
 
 
-def _out_of_neurons(model: Model, layer: int) -> Linear | None:
-    """The MLP's second matrix, the stream added."""
-    bare = _mlp(model, layer)
-    if bare is None:
-        return None
-    return Linear(weight=torch.cat([bare.w_out, torch.eye(bare.w_out.shape[1]).double()]), bias=bare.b_out)
+def _out_of_neurons(passed: int) -> Callable[[Model, int], Linear | None]:
+    """The MLP's second matrix, all that passes added."""
+
+    def found(model: Model, layer: int) -> Linear | None:
+        bare = _mlp(model, layer)
+        if bare is None:
+            return None
+        identity = torch.eye(bare.w_out.shape[1]).double()
+        return Linear(weight=torch.cat([bare.w_out, *[identity] * passed]), bias=bare.b_out)
+
+    return found
 
 
-def _beside(component: str) -> Callable[[Model, int], NormBeside | None]:
-    """A norm with the stream beside it."""
+def _beside(component: str, *, behind: int = 0) -> Callable[[Model, int], NormBeside | None]:
+    """A norm of the stream with all that passes beside it: the stream, and parts as wide as it before it."""
 
     def found(model: Model, layer: int) -> NormBeside | None:
         norm = _norm_of(model, layer, component)
-        return None if norm is None else NormBeside(norm=norm)
+        return None if norm is None else NormBeside(norm=norm, reads=behind * len(norm.weight))
 
     return found
 
@@ -160,10 +180,14 @@ _INSIDE: Mapping[tuple[str, str], Callable[[Model, int], Form | None]] = Mapping
         ("resid_mid", "resid_post"): _whole_mlp,
         ("attn_out+resid_pre", "resid_post"): _mlp_beside,
         ("resid_pre", "ln1+resid_pre"): _beside("ln1"),
-        ("ln1+resid_pre", "resid_mid"): _attention_of_normed,
+        ("ln1+resid_pre", "resid_mid"): _attention_of_normed(beside=False),
         ("resid_mid", "ln2+resid_mid"): _beside("ln2"),
-        ("ln2+resid_mid", "mlp_act+resid_mid"): _neurons_of_normed,
-        ("mlp_act+resid_mid", "resid_post"): _out_of_neurons,
+        ("ln2+resid_mid", "mlp_act+resid_mid"): _neurons_of_normed(1),
+        ("mlp_act+resid_mid", "resid_post"): _out_of_neurons(1),
+        ("ln1+resid_pre", "attn_out+resid_pre"): _attention_of_normed(beside=True),
+        ("attn_out+resid_pre", "ln2+attn_out+resid_pre"): _beside("ln2", behind=1),
+        ("ln2+attn_out+resid_pre", "mlp_act+attn_out+resid_pre"): _neurons_of_normed(2),
+        ("mlp_act+attn_out+resid_pre", "resid_post"): _out_of_neurons(2),
     }
 )
 """(start, end) inside a block -> what reads its form off the weights."""
