@@ -16,6 +16,8 @@ from unweave.evals.causing.causal import interchange_accuracy as interchange_acc
 from unweave.evals.causing.causal import interchange_effect as interchange_effect
 from unweave.evals.causing.class_ablation import ClassAblation as ClassAblation
 from unweave.evals.causing.class_ablation import ablate_by_class as ablate_by_class
+from unweave.evals.causing.components import ComponentPatching as ComponentPatching
+from unweave.evals.causing.components import component_patching as component_patching
 from unweave.evals.causing.curves import faithfulness as faithfulness
 from unweave.evals.causing.curves import trace as trace
 from unweave.evals.causing.effects import Effects as Effects
@@ -59,7 +61,6 @@ from unweave.evals.findings import Finding as Finding
 from unweave.evals.findings import Prediction as Prediction
 from unweave.evals.findings import Verdict as Verdict
 from unweave.evals.layer_study import LayerStudy as LayerStudy
-from unweave.evals.layer_study import holm as holm
 from unweave.evals.layer_study import layer_study as layer_study
 from unweave.evals.neuron_card import NeuronCard as NeuronCard
 from unweave.evals.neuron_card import neuron_card as neuron_card
@@ -115,3 +116,4 @@ from unweave.evals.suites.running import suite_tests as suite_tests
 from unweave.evals.suites.tasks.by_hand import PlantedTask as PlantedTask
 from unweave.evals.suites.tasks.by_hand import planted_task as planted_task
 from unweave.tensors.concentration import gini as gini
+from unweave.tensors.multiplicity import holm as holm

@@ -1,7 +1,7 @@
 """The study of a behaviour from contrast pairs, as a suite: honesty by default, any behaviour from a file.
 
 study = directions of contrast pairs + what they do to whole continuations + first tokens beside them + schedules at equal
-total dose + persistence after injection stops + entropy of the unembedding
+total dose + persistence after injection stops + entropy of the unembedding + components patched between the two prompts
 
 | line of the file | what it is |
 |---|---|
@@ -40,8 +40,9 @@ from unweave.evals.suites.contrast import (
     honesty_pairs,
 )
 from unweave.evals.suites.files import json_lines
+from unweave.evals.suites.parts import COMPONENTS, claims_of, patched_parts, sentence
 from unweave.evals.suites.result import Claim, SuiteResult, SuiteRow
-from unweave.evals.suites.tasks.behaviour import BehaviourTask
+from unweave.evals.suites.tasks.behaviour import CARRYING, BehaviourTask
 from unweave.evals.suites.testing import LEAST_DONE, cannot
 from unweave.evals.suites.words import prompt_tokens
 from unweave.models.model import Model
@@ -92,11 +93,15 @@ def run_honesty(model: Model | BehaviourTask, featurizer: Any, asked: Asked) -> 
     study = contrast_study(
         loaded, read.bundle, continued, neutral=prompt_tokens(loaded, data.neutral), groups=groups, seed=asked.seed
     )
+    known = CARRYING if task is not None else {}
+    parts = patched_parts(loaded, data.continued, named=known, seed=asked.seed)
+    told, patched = (parts, ()) if isinstance(parts, str) else (sentence(parts), claims_of(parts, known))
+    tables = _tables(read, study, persisting(loaded, read, study, continued, groups, asked.seed))
     return SuiteResult(
         suite="honesty", model=loaded.fingerprint, rows=(baseline,), seed=asked.seed,
-        claims=(*_claims(study), *(task.claims(continued, groups, asked.seed) if task is not None else ())),
-        tables=_tables(read, study, persisting(loaded, read, study, continued, groups, asked.seed)),
-        warnings=(*read.warnings, *_warnings(study)),
+        claims=(*_claims(study), *(task.claims(continued, groups, asked.seed) if task is not None else ()), *patched),
+        tables=tables if isinstance(parts, str) else {**tables, COMPONENTS: tuple(parts.table())},
+        warnings=(*read.warnings, *_warnings(study), told),
     )  # fmt: skip
 
 
