@@ -70,6 +70,8 @@ from unweave.evals.reading.absorption import absorption as absorption
 from unweave.evals.reading.code_length import CodeLength as CodeLength
 from unweave.evals.reading.code_length import code_length as code_length
 from unweave.evals.reading.decodability import decodability as decodability
+from unweave.evals.reading.description import DescriptionLength as DescriptionLength
+from unweave.evals.reading.description import description_length as description_length
 from unweave.evals.reading.detecting import Transfer as Transfer
 from unweave.evals.reading.detecting import contrast_consistency as contrast_consistency
 from unweave.evals.reading.detecting import detection as detection
@@ -85,6 +87,9 @@ from unweave.evals.reading.geometry import circularity as circularity
 from unweave.evals.reading.geometry import dimensionality as dimensionality
 from unweave.evals.reading.geometry import interference as interference
 from unweave.evals.reading.geometry import subspace_dependence as subspace_dependence
+from unweave.evals.reading.interpretation import Interpretation as Interpretation
+from unweave.evals.reading.interpretation import Interpreter as Interpreter
+from unweave.evals.reading.interpretation import interpretation as interpretation
 from unweave.evals.reading.reading_writing import ReadWrite as ReadWrite
 from unweave.evals.reading.reading_writing import random_cosine_p as random_cosine_p
 from unweave.evals.reading.reading_writing import read_write_angle as read_write_angle
