@@ -136,6 +136,8 @@ def test_suites_are_listed(unweave):
     assert done.code == 0
     assert {"ioi", "honesty", "brackets", "planted"} <= set(done.document)
     assert "knowledge-conflict" in unweave("evaluate", "suites").out
+    told = unweave("evaluate", "run", "--help").out
+    assert all(name in told for name in uw.evals.suite_names())
 
 
 def test_a_suite_keeps_its_result_and_its_page(unweave, tmp_path):

@@ -145,6 +145,7 @@ def test_the_usual_controls_stand_beside_the_effect(world, pairs):
     found = card(world.model, world.featurizer, world.true, pairs, concept="a")
     own = found.finding("interchange effect").effect.value
     assert set(found.controls) == {"principal components", "shuffled sources"}  # no plain module is made again
+    assert [one for one in found.warnings if one.startswith("no control 'random weights' stands beside the effect: ")]
     assert abs(found.controls["principal components"]) < own / 2
     assert found.controls["shuffled sources"] == pytest.approx(own / 2, rel=0.4)  # half of them have the right value
     assert "Interchange effect" in found.summary()
@@ -158,7 +159,8 @@ def test_the_usual_controls_stand_beside_the_effect(world, pairs):
     basis = AffineFeaturizer(read=style.memory[:, None], site="blocks.0.resid_post")
     two = Pairs(base=base, source=source, answer=answers[1], base_answer=answers[0], source_answer=answers[1])
     measure = logit_difference(answers[1], answers[0])
-    found = usual_controls(ready, basis, (0,), two, measure, names=["random weights"])
+    found, missing = usual_controls(ready, basis, (0,), two, measure, names=["random weights"])
+    assert not missing
     assert abs(found["random weights"]) < 0.2 < interchange_effect(ready, basis, 0, measure, draws=19).effect.value
 
 

@@ -9,8 +9,10 @@ import tiny
 import unweave as uw
 from unweave.errors import InputError
 from unweave.evals.suites.honesty import read_behaviour
+from unweave.evals.suites.parts import COMPONENTS
 from unweave.evals.suites.running import run_suite
-from unweave.evals.suites.tasks.behaviour import planted_behaviour
+from unweave.evals.suites.tasks.behaviour import CARRYING, planted_behaviour
+from unweave.study.suite_record import suite_record
 from words_tokenizer import words_tokenizer
 
 
@@ -21,7 +23,7 @@ def studied():
 
 @pytest.mark.slow
 def test_the_planted_behaviour_is_found_and_the_decoy_is_not(studied):
-    assert studied.as_expected() == (4, 4)
+    assert studied.as_expected() == (10, 10)  # four directions and six components
     assert studied.rows[0].done == 1.0
     assert studied.rows[0].whole.low > 0  # asking for it works
 
@@ -37,9 +39,24 @@ def test_first_tokens_claim_the_reverse(studied):
 def test_schedules_and_persistence_stand_beside_it(studied, tmp_path):
     (title,) = (one for one in studied.tables if one.startswith("schedules"))
     assert {row["schedule"] for row in studied.tables[title]} == {"always", "prompt", "first:1", "every:2"}
-    (life,) = studied.tables["persistence after injection stops, tokens"]
-    assert (life["stop"], life["half-life"]) == (4, 1.0)  # the memory lasts for one token
+    for life in studied.tables["persistence after injection stops, tokens"]:
+        assert (life["stop"], life["half-life"]) == (4, 1.0)  # the memory lasts for one token
     assert samples.same(uw.load(uw.save(studied, tmp_path / "s")), studied)
+
+
+@pytest.mark.slow
+def test_components_stand_in_a_table_and_a_figure(studied):
+    """One head carries the behaviour; the other heads, MLPs and the second layer do not."""
+    rows = {row["component"]: row for row in studied.tables[COMPONENTS]}
+    assert len(rows) == 8
+    assert {name for name, row in rows.items() if row["found"] == "supported"} == {
+        name for name, carries in CARRYING.items() if carries
+    }
+    assert rows["blocks.0.attn_z head 0"]["share of the whole"] == pytest.approx(1, abs=0.02)
+    (figure,) = (one for one in suite_record(studied, "m").figures if one.kind == "heatmap")
+    assert set(figure.data["row"]) == {"layer 0", "layer 1"}
+    assert max(figure.data["value"]) <= 1
+    assert any("1.1 of 4 attention layers and MLPs take part" in one for one in studied.notes())
 
 
 def test_a_model_without_the_behaviour_is_told_so():
@@ -64,7 +81,7 @@ def test_a_file_of_ones_own(tmp_path):
     assert (found.pairs[0].group, found.continued[0].showing, found.neutral) == ("1", " b", ("n",))
     for lines, message in (
         (["{"], "line 1: not JSON"),
-        (["[1]"], "line 1: no pair"),
+        (["[1]"], "line 1: a list; write one object a line"),
         ([json.dumps(pair)], "1 contrast pairs and 0 continuations"),
         ([json.dumps({**row, "shwoing": "x"})], "unknown key 'shwoing'; nearest: 'showing'"),
         ([json.dumps({"prompt": "a", "showing": ""})], "no text under showing, other"),

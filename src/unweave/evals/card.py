@@ -213,9 +213,9 @@ def card(
         findings += (steered(model, site, given, direction, steer, prediction=claim, draws=draws, seed=seed),)
     dormant = _dormant(ready, featurizer, blocks, measure, seed)
     natural = naturalness(ready, exchange(ready, featurizer, blocks), kept.source if held_out is None else held_out)
-    beside = usual_controls(ready, featurizer, blocks, kept, measure, names=controls, seed=seed)
+    beside, missing = usual_controls(ready, featurizer, blocks, kept, measure, names=controls, seed=seed)
     verdict, reason = _judged(findings, dormant, predictions)
-    warnings = _warnings(findings, natural, chosen_on)
+    warnings = _warnings(findings, natural, chosen_on) + missing
     return EvidenceCard(
         **facts, findings=findings, dormant=dormant, natural=natural, agreement=_agreement(findings), verdict=verdict,
         reason=reason, controls=beside, kept_share=share, n=len(kept), warnings=warnings,

@@ -34,8 +34,8 @@ def usual_controls(
     *,
     names: Sequence[str] = CONTROLS,
     seed: int = 0,
-) -> dict[str, float]:
-    """Control -> mean interchange effect, in the behaviour's unit; one that cannot be made is left out.
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Control -> mean interchange effect, in the behaviour's unit, and why those that are missing could not be made.
 
     Args:
         ready: The pairs at the site.
@@ -47,12 +47,13 @@ def usual_controls(
         seed: Of shuffling and weights.
     """
     found: dict[str, float] = {}
+    missing: list[str] = []
     for name in names:
         try:
             found[name] = _effect(*_made(name, ready, featurizer, blocks, pairs, seed), behaviour)
-        except UnweaveError:  # one pair, fewer rows than dimensions, a model that cannot be made again
-            continue
-    return found
+        except UnweaveError as error:  # one pair, fewer rows than dimensions, a model that cannot be made again
+            missing.append(f"no control {name!r} stands beside the effect: {error}")
+    return found, tuple(missing)
 
 
 def _made(

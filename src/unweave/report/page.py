@@ -15,7 +15,18 @@ from typing import Any, cast
 
 from unweave.errors import StoreError
 from unweave.report.charts import specification
-from unweave.report.record import RECORD, Figure, Record, Run, Value, read_record, read_run, write_whole
+from unweave.report.record import (
+    RECORD,
+    Figure,
+    Record,
+    Run,
+    Value,
+    read_record,
+    read_run,
+    write_record,
+    write_run,
+    write_whole,
+)
 
 REPORT = "report.html"
 INTERVAL = re.compile(r"[-+]?[\d.]+ \[[-+\d.]+, [-+\d.]+\]")
@@ -71,6 +82,28 @@ def write_report(folder: Path) -> Path:
     page = folder / REPORT
     write_whole(page, render(run, records))
     return page
+
+
+def write_single(folder: Path, run: Run, record: Record) -> Path:
+    """Writes a run of one model and one step with its report, and returns the page's path.
+
+    Args:
+        folder: The run directory.
+        run: With one model.
+        record: What its step found.
+
+    Raises:
+        StoreError: The directory cannot be written.
+    """
+    (entry,) = run.models
+    place = folder / entry.folder / record.step
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{place} cannot be made ({error.strerror or error}): choose another directory") from error
+    write_record(place, record)
+    write_run(folder, run)
+    return write_report(folder)
 
 
 def _done(folder: Path) -> Record:

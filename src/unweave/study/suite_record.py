@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unweave.errors import StoreError
 from unweave.evals.suites.result import Claim, SuiteResult
-from unweave.report.page import write_report
-from unweave.report.record import Figure, ModelEntry, Record, Run, Table, Value, write_record, write_run
+from unweave.report.page import write_single
+from unweave.report.record import Figure, ModelEntry, Record, Run, Table, Value
+from unweave.study.flow import versions
 from unweave.study.suite_figures import figures_of_tables
 from unweave.study.words import number, with_interval
 
@@ -29,24 +29,15 @@ def write_suite_report(found: SuiteResult, out: Path, *, model: str, command: st
     Raises:
         StoreError: The directory cannot be written.
     """
-    from unweave.version import __version__
-
     entry = ModelEntry(
         name=model, folder=FOLDER, description=f"suite {found.suite}", fingerprint=found.model,
         text="made by the suite", plan=command, steps=(STEP,),
     )  # fmt: skip
     run = Run(
-        command=command, config={"suite": found.suite, "seed": found.seed}, versions={"unweave": __version__},
+        command=command, config={"suite": found.suite, "seed": found.seed}, versions=versions(),
         models=(entry,), status="complete", planned=(f"Suite {found.suite}",),
     )  # fmt: skip
-    folder = out / FOLDER / STEP
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{folder} cannot be made ({error.strerror or error}): choose another directory") from error
-    write_record(folder, suite_record(found, model))
-    write_run(out, run)
-    return write_report(out)
+    return write_single(out, run, suite_record(found, model))
 
 
 def suite_record(found: SuiteResult, model: str) -> Record:
