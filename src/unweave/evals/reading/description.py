@@ -33,8 +33,8 @@ from unweave.tensors.arrays import as_matrix, check_finite
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.splits import grouped_split, grouping
 
-FINEST = 96
-"""Steps are tried down to 2 ** (-96 / 4) of the longest."""
+OCTAVE, FINEST = 32, 24
+"""Steps are tried 32 to the octave, down to 2 ** -24 of the longest: neighbours differ by 1/32 bit an active unit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +195,7 @@ def _coded(
 def _longest_step(
     amounts: Float[Tensor, "n k"], rest: Float[Tensor, "k d"], rows: Float[Tensor, "n d"], tolerance: float
 ) -> float:
-    """The longest step at which the rounded code stays within the tolerance, on a grid of four to the octave."""
+    """The longest step at which the rounded code stays within the tolerance, on a grid."""
     floor = _missed(amounts, rest, rows)
     if floor > tolerance:
         raise DataError(
@@ -203,15 +203,15 @@ def _longest_step(
             " tolerance, or a decomposition that keeps more"
         )
     longest = 2 * float(amounts.abs().max().clamp_min(1e-300))
-    low, high = 0, FINEST
+    low, high = 0, FINEST * OCTAVE
     while low < high:
         middle = (low + high) // 2
-        step = longest * 2 ** (-middle / 4)
+        step = longest * 2 ** (-middle / OCTAVE)
         if _missed((amounts / step).round() * step, rest, rows) <= tolerance:
             high = middle
         else:
             low = middle + 1
-    return longest * 2 ** (-low / 4)
+    return longest * 2 ** (-low / OCTAVE)
 
 
 def _missed(amounts: Float[Tensor, "n k"], rest: Float[Tensor, "k d"], rows: Float[Tensor, "n d"]) -> float:
