@@ -2,6 +2,7 @@
 and the scores of dictionaries on a real model.
 
 python benchmarks/evals.py patching          # 1000 prompts, all blocks of a partition, against the loop
+python benchmarks/evals.py components --repeats 100 --prompts 24    # components of planted language models
 python benchmarks/evals.py scores --model zoo:docs --site blocks.2.resid_post
 python benchmarks/evals.py scores --model ../shared/data/models/stories260K --text ../shared/data/text/corpora/tinystories_1000.json.gz
 python benchmarks/evals.py planted --nulls 500 --repeats 200 --calibration 20 --out rates.json
@@ -23,9 +24,12 @@ import torch
 import unweave as uw
 from unweave.activations.token_strings import token_string_features
 from unweave.evals.causing.changes import exchange
+from unweave.evals.causing.components import component_patching
 from unweave.evals.contenders import contenders_of
-from unweave.evals.planted.negative import NEGATIVE, negative_rates
+from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
+from unweave.evals.planted.negative import NEGATIVE, binomial_interval, negative_rates
 from unweave.evals.planted.suite import PLANTED, evaluate_planted
+from unweave.evals.suites.tasks.behaviour import CARRYING
 from unweave.features.bases import random_rotation
 from unweave.models.tokens import Tokens
 from unweave.study.texts import study_text
@@ -85,6 +89,29 @@ def planted_rates(options: argparse.Namespace) -> dict[str, object]:
         if options.out is not None:
             options.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
+
+
+def component_rates(options: argparse.Namespace) -> dict[str, object]:
+    """How often components that carry a planted style are supported, and those that carry what goes with it."""
+    verdicts: dict[str, list[bool]] = {name: [] for name in CARRYING}
+    start = time.process_time()
+    for turn in range(options.repeats):
+        seed = 1000 * options.seed + turn
+        world = style_world(seed=seed, decoys=True)
+        sides = [world.prompts(options.prompts, seed=seed, tag=tag) for tag in (TAG_AGAINST, TAG_FOR)]
+        (base, _, measure), (source, _, _) = (world.continued(one, seed=seed, length=6) for one in sides)
+        found = component_patching(world.model, base, source, measure, named=tuple(CARRYING), choose=0, seed=seed)
+        for one in found.components:
+            if one.finding is not None:
+                verdicts[one.name].append(one.finding.supported)
+    decoys = [name for name, carries in CARRYING.items() if not carries]
+    wrong = int(np.any([verdicts[name] for name in decoys], 0).sum())
+    return {
+        "worlds": options.repeats, "prompts": options.prompts,
+        "supported": {name: float(np.mean(own)) for name, own in verdicts.items()},
+        "any_decoy": wrong / options.repeats, "any_decoy_interval": binomial_interval(wrong, options.repeats),
+        "cpu_seconds": round(time.process_time() - start, 1),
+    }  # fmt: skip
 
 
 def dictionary_scores(options: argparse.Namespace) -> dict[str, object]:
@@ -152,7 +179,7 @@ def _scores(one: uw.Featurizer, X: torch.Tensor, told: tuple, options: argparse.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("patching", "planted", "scores"))
+    parser.add_argument("what", choices=("patching", "planted", "components", "scores"))
     parser.add_argument("--prompts", type=int, default=1000)
     parser.add_argument("--length", type=int, default=20)
     parser.add_argument("--blocks", type=int, default=13)
@@ -178,6 +205,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.what == "patching":
         print(json.dumps(patching_suite(options.prompts, options.length, options.blocks, options.model), indent=1))
+    elif options.what == "components":
+        print(json.dumps(component_rates(options), indent=1))
     elif options.what == "scores":
         options.tolerance = options.tolerance or [0.1, 0.4]
         print(json.dumps(dictionary_scores(options), indent=1))
