@@ -125,6 +125,7 @@ def test_planted_rates_are_one_document(unweave, tmp_path):
     assert done.document["tests"]["mean ablation"]["n"] == 2
     assert set(done.document["tests"]["mean ablation"]) >= {"false_positive_rate", "power", "n"}
     assert json.loads((tmp_path / "planted.json").read_text()) == done.document
+    assert "How often claims are supported" not in (tmp_path / "report.html").read_text()  # no curve was asked for
     assert "mean ablation" in unweave(*words).out
     plan = unweave(*words, "--dry-run", "--json").document
     assert plan["rows"] == 2
