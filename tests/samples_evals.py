@@ -9,6 +9,7 @@ import numpy as np
 from unweave.evals.card import EvidenceCard
 from unweave.evals.causing.components import ComponentEffect, ComponentPatching
 from unweave.evals.causing.curves import Curves, Trace
+from unweave.evals.causing.forgetting import Forgetting
 from unweave.evals.causing.masks import LearnedMask
 from unweave.evals.causing.memory import Memory
 from unweave.evals.causing.persistence import Persistence
@@ -131,6 +132,9 @@ def artifacts(estimate: Any) -> dict[str, Any]:
         "component_effect": component,
         "component_patching": ComponentPatching(
             components=(component,), streams=(estimate(),), participation=1.0, places="p", selected_on=3, seed=0
+        ),
+        "forgetting": Forgetting(
+            score=estimate(), kept=estimate(), clean=(1.0, 0.5), units=(3,), scale=-1.0, settings=12
         ),
         "description_length": DescriptionLength(
             bits=estimate(), saved=estimate(), active=1.5, error=0.1, tolerance=0.1, step=0.25

@@ -83,6 +83,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "absorption": "unweave.evals.reading.absorption:Absorption",
         "component_effect": "unweave.evals.causing.components:ComponentEffect",
         "component_patching": "unweave.evals.causing.components:ComponentPatching",
+        "forgetting": "unweave.evals.causing.forgetting:Forgetting",
         "description_length": "unweave.evals.reading.description:DescriptionLength",
         "interpretation": "unweave.evals.reading.interpretation:Interpretation",
         "code_length": "unweave.evals.reading.code_length:CodeLength",

@@ -24,6 +24,9 @@ from unweave.evals.causing.effects import Effects as Effects
 from unweave.evals.causing.effects import PlainRun as PlainRun
 from unweave.evals.causing.effects import effects_of as effects_of
 from unweave.evals.causing.effects import plain_run as plain_run
+from unweave.evals.causing.forgetting import Forgetting as Forgetting
+from unweave.evals.causing.forgetting import Questions as Questions
+from unweave.evals.causing.forgetting import forgetting as forgetting
 from unweave.evals.causing.interchange import interchange as interchange
 from unweave.evals.causing.interchange import interchange_blocks as interchange_blocks
 from unweave.evals.causing.masks import LearnedMask as LearnedMask

@@ -151,7 +151,7 @@ def component_patching(
         >>> (base, _, measure), (source, _, _) = (world.continued(one, seed=0, length=4) for one in sides)
         >>> found = component_patching(world.model, base, source, measure, choose=1)
         >>> [one.name for one in found.components if one.finding and one.finding.supported]
-        ['blocks.0.attn_out']
+        ['blocks.0.attn_z head 0']
     """
     sides = as_tokens(base), as_tokens(source)
     places = (positions, source_positions) if positions is not None else shared_places(*sides)
