@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from unweave.evals.card import EvidenceCard
+from unweave.evals.causing.components import ComponentEffect, ComponentPatching
 from unweave.evals.causing.curves import Curves, Trace
+from unweave.evals.causing.forgetting import Forgetting
 from unweave.evals.causing.masks import LearnedMask
 from unweave.evals.causing.memory import Memory
 from unweave.evals.causing.persistence import Persistence
@@ -17,6 +19,8 @@ from unweave.evals.comparing import Contender, Contest
 from unweave.evals.findings import Finding, Prediction, Verdict
 from unweave.evals.reading.absorption import Absorption
 from unweave.evals.reading.code_length import CodeLength
+from unweave.evals.reading.description import DescriptionLength
+from unweave.evals.reading.interpretation import Interpretation
 from unweave.evals.reading.specificity import Removal
 from unweave.evals.suites.contrast import ContrastStudy, LayerEffect
 from unweave.evals.suites.result import Claim, SuiteResult, SuiteRow
@@ -73,6 +77,9 @@ def artifacts(estimate: Any) -> dict[str, Any]:
         note="no",
     )
     claim = Claim(about="é", site="s", expected=False, finding=finding, note="n")
+    component = ComponentEffect(
+        name="a head 0", site="a", layer=0, part="head 0", effect=estimate(), p_bh=0.5, finding=finding, chosen=True
+    )
     layer = LayerEffect(site="s", sequence=finding, first=finding, misled=True)
     return {
         "evals_verdict": Verdict.REFUTED,
@@ -122,6 +129,17 @@ def artifacts(estimate: Any) -> dict[str, Any]:
             whole=1.0,
         ),
         "absorption": Absorption(full=estimate(), fraction=estimate(), main=(3,), probe_recall=0.5),
+        "component_effect": component,
+        "component_patching": ComponentPatching(
+            components=(component,), streams=(estimate(),), participation=1.0, places="p", selected_on=3, seed=0
+        ),
+        "forgetting": Forgetting(
+            score=estimate(), kept=estimate(), clean=(1.0, 0.5), units=(3,), scale=-1.0, settings=12
+        ),
+        "description_length": DescriptionLength(
+            bits=estimate(), saved=estimate(), active=1.5, error=0.1, tolerance=0.1, step=0.25
+        ),
+        "interpretation": Interpretation(explanation="é", detection=estimate(), fuzzing=estimate(), shown=10),
         "code_length": CodeLength(bits=estimate(), total=9.0, compression=1.5, ends=(8, 16), block_bits=(1.0, 0.1)),
         "unit_removal": Removal(test="t", score=estimate(), units=(2,), accuracies={"a": 0.5}, null=(float("nan"),)),
         "learned_mask": LearnedMask(blocks=(1,), gates=np.array([0.1, 0.9]), finding=finding, loss=0.5, n_train=7),

@@ -202,6 +202,9 @@ MADE_BY_VERBS = {
     "uw.evals.Unembedding": "unembedding",
     "uw.evals.Absorption": "absorption", "uw.evals.CodeLength": "code_length", "uw.evals.LearnedMask": "learned_mask",
     "uw.evals.Memory": "memory", "uw.evals.Removal": "spurious_removal",
+    "uw.evals.ComponentPatching": "component_patching", "uw.evals.DescriptionLength": "description_length",
+    "uw.evals.Interpretation": "interpretation", "uw.evals.Interpreter": "interpretation",
+    "uw.evals.Forgetting": "forgetting", "uw.evals.Questions": "forgetting",
     "uw.evals.Effects": "effects_of", "uw.evals.PlainRun": "plain_run", "uw.load": "save",
 }  # fmt: skip
 """Exported names without an example of their own -> whose example shows them."""

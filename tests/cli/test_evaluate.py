@@ -62,6 +62,7 @@ def test_decompositions_side_by_side(unweave, task, tmp_path):
     assert done.document["dimension"] == 6  # the largest block of the random rotation: all may have as much
     assert (rows["truth"]["dimension"], rows["random"]["dimension"]) == (1, 6)
     assert rows["truth"]["bits"] < 1
+    assert rows["random"]["row_bits"] > 1
     assert rows["truth"]["absorbed"] == 0
     assert (rows["truth"]["candidates"], rows["pca"]["candidates"], rows["random"]["candidates"]) == (1, 2, 2)
     assert rows["pca"]["control_candidates"] == 2  # random subspaces are searched as widely
@@ -124,6 +125,7 @@ def test_planted_rates_are_one_document(unweave, tmp_path):
     assert done.document["tests"]["mean ablation"]["n"] == 2
     assert set(done.document["tests"]["mean ablation"]) >= {"false_positive_rate", "power", "n"}
     assert json.loads((tmp_path / "planted.json").read_text()) == done.document
+    assert "How often claims are supported" not in (tmp_path / "report.html").read_text()  # no curve was asked for
     assert "mean ablation" in unweave(*words).out
     plan = unweave(*words, "--dry-run", "--json").document
     assert plan["rows"] == 2

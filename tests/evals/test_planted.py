@@ -21,7 +21,7 @@ def test_a_test_gives_its_rates_with_their_numbers():
     assert set(entry) >= {"false_positive_rate", "power", "n", "calibration"}
     assert (entry["power"], entry["false_positive_rate"], entry["n"]) == (1.0, 0.0, 4)
     assert {(row["share"], row["pairs"]) for row in entry["calibration"]} == {
-        (share, pairs) for share in (0.2, 0.4, 0.6, 0.8) for pairs in (15, 60)
+        (share, pairs) for share in (0.0, 0.2, 0.4, 0.6, 0.8) for pairs in (15, 60)
     }
     again = evaluate_planted(seed=3, repeats=4, tests=["interchange effect"], calibration=1)
     assert again["tests"] == found["tests"]

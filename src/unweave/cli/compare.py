@@ -172,9 +172,9 @@ def _show(found: Any) -> None:
     ]
     columns = ["decomposition", "dim", "candidates", "share", "effect", "control", "unexplained", "verdict"]
     if found.contenders and found.contenders[0].concept:
-        columns += ["absorbed", "bits"]
+        columns += ["absorbed", "bits a label", "bits a row"]
         rows = [
-            [*shown, f"{row['absorbed']:.3f}", f"{row['bits']:.3f}"]
+            [*shown, f"{row['absorbed']:.3f}", f"{row['bits']:.3f}", f"{row['row_bits']:.1f}"]
             for shown, row in zip(rows, found.table(), strict=True)
         ]
     show(f"{found.site}: share of the whole site's effect, {found.n_report} held-out pairs", columns, rows)

@@ -21,6 +21,7 @@ PLANTED_HELP = """False-positive rate, power and calibration of every causal tes
 
 \b
     unweave evaluate planted --seed 3 --json
+    unweave evaluate planted --out planted    # with report.html: curves over effect size and number of pairs
 """
 
 evaluate = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=HELP)
@@ -44,7 +45,9 @@ def planted(
     from unweave.cli.progress import listener
     from unweave.cli.tables import show
     from unweave.evals.planted.suite import evaluate_planted
+    from unweave.evals.suites.planted_truth import planted_result
     from unweave.report.record import write_whole
+    from unweave.study.suite_record import write_suite_report
 
     if dry_run:
         cost = planted_cost(seed=seed, repeats=repeats, tests=test or None, calibration=calibration)
@@ -53,9 +56,11 @@ def planted(
     found = evaluate_planted(
         seed=seed, repeats=repeats, tests=test or None, calibration=calibration, progress=listener(quiet=quiet)
     )
+    page = None
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_whole(out / "planted.json", jsonlib.dumps(found, indent=1) + "\n")
+        page = write_suite_report(planted_result(found), out, model="no model", command="unweave evaluate planted")
     if json:
         typer.echo(jsonlib.dumps(found))
         return
@@ -67,6 +72,8 @@ def planted(
     worlds = [[name, f"{one['supported_rate']:.3f}", str(one["n"])] for name, one in found["negative_worlds"].items()]
     if worlds:
         show("Cards supported where there is nothing", ["world", "supported", "n"], worlds)
+    if page is not None:
+        typer.echo(f"report: {page}")
 
 
 planted.__doc__ = PLANTED_HELP

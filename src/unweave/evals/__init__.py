@@ -16,12 +16,17 @@ from unweave.evals.causing.causal import interchange_accuracy as interchange_acc
 from unweave.evals.causing.causal import interchange_effect as interchange_effect
 from unweave.evals.causing.class_ablation import ClassAblation as ClassAblation
 from unweave.evals.causing.class_ablation import ablate_by_class as ablate_by_class
+from unweave.evals.causing.components import ComponentPatching as ComponentPatching
+from unweave.evals.causing.components import component_patching as component_patching
 from unweave.evals.causing.curves import faithfulness as faithfulness
 from unweave.evals.causing.curves import trace as trace
 from unweave.evals.causing.effects import Effects as Effects
 from unweave.evals.causing.effects import PlainRun as PlainRun
 from unweave.evals.causing.effects import effects_of as effects_of
 from unweave.evals.causing.effects import plain_run as plain_run
+from unweave.evals.causing.forgetting import Forgetting as Forgetting
+from unweave.evals.causing.forgetting import Questions as Questions
+from unweave.evals.causing.forgetting import forgetting as forgetting
 from unweave.evals.causing.interchange import interchange as interchange
 from unweave.evals.causing.interchange import interchange_blocks as interchange_blocks
 from unweave.evals.causing.masks import LearnedMask as LearnedMask
@@ -59,7 +64,6 @@ from unweave.evals.findings import Finding as Finding
 from unweave.evals.findings import Prediction as Prediction
 from unweave.evals.findings import Verdict as Verdict
 from unweave.evals.layer_study import LayerStudy as LayerStudy
-from unweave.evals.layer_study import holm as holm
 from unweave.evals.layer_study import layer_study as layer_study
 from unweave.evals.neuron_card import NeuronCard as NeuronCard
 from unweave.evals.neuron_card import neuron_card as neuron_card
@@ -69,6 +73,8 @@ from unweave.evals.reading.absorption import absorption as absorption
 from unweave.evals.reading.code_length import CodeLength as CodeLength
 from unweave.evals.reading.code_length import code_length as code_length
 from unweave.evals.reading.decodability import decodability as decodability
+from unweave.evals.reading.description import DescriptionLength as DescriptionLength
+from unweave.evals.reading.description import description_length as description_length
 from unweave.evals.reading.detecting import Transfer as Transfer
 from unweave.evals.reading.detecting import contrast_consistency as contrast_consistency
 from unweave.evals.reading.detecting import detection as detection
@@ -84,6 +90,9 @@ from unweave.evals.reading.geometry import circularity as circularity
 from unweave.evals.reading.geometry import dimensionality as dimensionality
 from unweave.evals.reading.geometry import interference as interference
 from unweave.evals.reading.geometry import subspace_dependence as subspace_dependence
+from unweave.evals.reading.interpretation import Interpretation as Interpretation
+from unweave.evals.reading.interpretation import Interpreter as Interpreter
+from unweave.evals.reading.interpretation import interpretation as interpretation
 from unweave.evals.reading.reading_writing import ReadWrite as ReadWrite
 from unweave.evals.reading.reading_writing import random_cosine_p as random_cosine_p
 from unweave.evals.reading.reading_writing import read_write_angle as read_write_angle
@@ -115,3 +124,4 @@ from unweave.evals.suites.running import suite_tests as suite_tests
 from unweave.evals.suites.tasks.by_hand import PlantedTask as PlantedTask
 from unweave.evals.suites.tasks.by_hand import planted_task as planted_task
 from unweave.tensors.concentration import gini as gini
+from unweave.tensors.multiplicity import holm as holm

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unweave.errors import InputError
+from unweave.errors import DataError, InputError
 from unweave.evals.causing.behaviours import Behaviour, logit_difference
 from unweave.evals.causing.causal import DRAWS, interchange_effect, ready_pairs
 from unweave.evals.causing.changes import check_blocks_of, exchange, size_of
@@ -27,12 +27,16 @@ from unweave.evals.causing.validity import DormantPath, dormant_path
 from unweave.evals.findings import Finding
 from unweave.evals.reading.absorption import absorption
 from unweave.evals.reading.code_length import code_length
+from unweave.evals.reading.description import description_length
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.featurizer import Featurizer
 from unweave.features.neurons import NeuronFeaturizer, as_affine
 from unweave.models.model import Model
 from unweave.tensors.arrays import as_matrix
 from unweave.tensors.estimate import Estimate
+
+ROW_ERROR = 0.2
+"""Share of the variance that the code of a row may lose."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +60,9 @@ class Contender:
     """Share of the variance of the rows that its units miss (FVU, pooled)."""
     dormant: DormantPath | None
     concept: Mapping[str, Estimate] = field(default_factory=dict)
-    """With labelled rows: `absorbed` and `absorbed_share` of the concept's units, `bits` a label given all units."""
+    """With labelled rows: `absorbed` and `absorbed_share` of the concept's units, `bits` a label given all units, and
+    `row_bits`, what a row costs in these units; NaN where they miss more than the tolerance.
+    """
 
     def row(self) -> dict[str, Any]:
         """As one row of a table."""
@@ -133,7 +139,8 @@ def compare(
         behaviour: The name of the measure, logit(answer) - logit(base answer).
         rows: Activations for the unexplained share; None takes those of the base.
         concept: (rows, binary labels, groups) of the site: how much of the concept its units leave to others
-            (`absorption`), and what its labels cost given all units (`code_length`).
+            (`absorption`), what its labels cost given all units (`code_length`), and what a row costs in these units
+            at a fifth of the variance lost (`description_length`).
         select: Share of the groups of pairs on which units are chosen.
         draws: Random controls of each.
         seed: Of split, controls and intervals.
@@ -279,7 +286,18 @@ def _of_concept(affine: AffineFeaturizer, concept: tuple[Any, Any, Any], seed: i
     absorbed = absorption(affine, rows, labels, groups, seed)
     units = affine.encode(as_matrix(rows, name="rows").double())[0]
     bits = code_length(units, labels, groups, seed, shuffles=0).bits
-    return {"absorbed": absorbed.full, "absorbed_share": absorbed.fraction, "bits": bits}
+    return {
+        "absorbed": absorbed.full, "absorbed_share": absorbed.fraction, "bits": bits,
+        "row_bits": _row_bits(affine, rows, groups, seed),
+    }  # fmt: skip
+
+
+def _row_bits(affine: AffineFeaturizer, rows: Any, groups: Any, seed: int) -> Estimate:
+    try:
+        return description_length(affine, rows, groups, seed, tolerance=ROW_ERROR).bits
+    except DataError as error:  # units that miss too much have no code at this error
+        nothing = float("nan")
+        return Estimate(value=nothing, low=nothing, high=nothing, n=len(rows), n_groups=0, warnings=(str(error),))
 
 
 def _best(ranked: _Ranked, dimension: int) -> tuple[int, ...]:

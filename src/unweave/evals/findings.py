@@ -24,8 +24,8 @@ from jaxtyping import Float, Int
 
 from unweave.errors import InputError, unknown_name
 from unweave.tensors.estimate import Estimate
-from unweave.tensors.grouped import grouped_mean
 from unweave.tensors.multiplicity import rank_p
+from unweave.tensors.paired import Paired, resampled
 from unweave.tensors.splits import grouping
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -144,6 +144,7 @@ def finding(
     floor: float | None = None,
     ceiling: float | None = None,
     seed: int = 0,
+    intervals: Paired = resampled,
     details: Mapping[str, Any] | None = None,
     warnings: tuple[str, ...] = (),
 ) -> Finding:
@@ -161,6 +162,7 @@ def finding(
         floor: The effect where nothing is done.
         ceiling: The effect of the whole site.
         seed: Of the intervals.
+        intervals: How they are made; `unweave.tensors.paired.binomial` where the values are shares.
         details: Plain values that belong to it.
         warnings: What a reader must know.
 
@@ -182,16 +184,16 @@ def finding(
     sign = 1.0 if claim.direction == "greater" else -1.0
     codes = codes_of(groups, len(values))
     level = np.nanmean(controls, axis=1)
-    effect = float(np.nanmean(values))
-    rank = rank_p(sign * effect, sign * level)
-    difference = replace(grouped_mean(values - controls.mean(0), codes, seed=seed), p_value=rank, null=0.0)
+    rank = rank_p(sign * float(np.nanmean(values)), sign * level)
+    own, apart = intervals(np.asarray(values, np.float64), controls.mean(0), codes, seed=seed)
+    difference = replace(apart, p_value=rank, null=0.0)
     few = ("first token only: it says nothing of what follows",) if scope == "first-token" else ()
     return Finding(
         test=test,
         formula=formula,
         unit=unit,
         scope=scope,
-        effect=replace(grouped_mean(values, codes, seed=seed), control=float(level.mean()), p_value=rank),
+        effect=replace(own, control=float(level.mean()), p_value=rank),
         difference=difference,
         values=np.asarray(values, dtype=np.float64),
         null=tuple(float(one) for one in np.quantile(level, QUANTILES)),

@@ -2,10 +2,6 @@
 
 The pairs are split by group: directions, their signs and the choice of a layer come from the fit part, the numbers from
 the report part, which is looked at once. The p-values are Holm's over the layers.
-
-| code | paper | shape | meaning, unit | where |
-|---|---|---|---|---|
-| `holm` | max over j <= i of min(1, (m - j + 1) p_(j)) | (m,) | family-wise p-value | Holm 1979 |
 """
 
 from __future__ import annotations
@@ -31,6 +27,7 @@ from unweave.features.direction import Direction
 from unweave.models.model import Model
 from unweave.tensors.auc_intervals import auc_tested
 from unweave.tensors.estimate import Estimate
+from unweave.tensors.multiplicity import holm
 from unweave.tensors.splits import grouped_split, grouping
 
 OF_PAIRS: Mapping[str, Callable[..., Any]] = {
@@ -192,24 +189,6 @@ def labelled_rows(
     names = np.array(given.groups)
     rows, labels = given.stacked(site, np.arange(len(names)))
     return rows, labels, np.concatenate([names, names]) if given.paired else names
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's family-wise p-values.
-
-    Args:
-        p_values: One a hypothesis.
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
-    """
-    values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(values, kind="stable")
-    steps = np.maximum.accumulate(np.minimum(1.0, values[order] * np.arange(len(values), 0, -1)))
-    adjusted = np.empty_like(values)
-    adjusted[order] = steps
-    return adjusted.tolist()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -41,7 +41,7 @@ def tokenize_chats(
     given = [chats] if _is_conversation(chats) else list(chats)
     if not given or not all(_is_conversation(chat) for chat in given):
         raise InputError('a conversation is a list of {"role": ..., "content": ...}: give one or a list of them')
-    texts = [_written(tokenizer, chat, answer_next) for chat in given]
+    texts = [written_chat(tokenizer, chat, answer_next=answer_next) for chat in given]
     encoded = encode_all(tokenizer, texts, special_tokens=False)
     marks = set(tokenizer.all_special_ids)
     encoded = [replace(row, special=[number in marks for number in row.ids]) for row in encoded]
@@ -57,7 +57,17 @@ def _is_conversation(chat: Any) -> bool:
     )
 
 
-def _written(tokenizer: Any, chat: Any, answer_next: bool) -> str:
+def written_chat(tokenizer: Any, chat: Any, *, answer_next: bool = True) -> str:
+    """A conversation as the template writes it.
+
+    Args:
+        tokenizer: With a chat template.
+        chat: A list of `{"role": ..., "content": ...}`.
+        answer_next: Whether the turn of the assistant is opened at the end.
+
+    Raises:
+        InputError: The template refuses it.
+    """
     from jinja2 import TemplateError
 
     try:

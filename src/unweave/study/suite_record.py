@@ -10,6 +10,7 @@ from unweave.evals.suites.result import Claim, SuiteResult
 from unweave.report.page import write_single
 from unweave.report.record import Figure, ModelEntry, Record, Run, Table, Value
 from unweave.study.flow import versions
+from unweave.study.suite_figures import figures_of_tables
 from unweave.study.words import number, with_interval
 
 FOLDER, STEP = "model", "suite"
@@ -48,7 +49,7 @@ def suite_record(found: SuiteResult, model: str) -> Record:
     """
     return Record(
         step=STEP, model=model, title=f"Suite {found.suite}", key=found.model, summary=sentences(found),
-        figures=tuple(_figures(found)), tables=tables_of(found), warnings=found.notes(),
+        figures=(*_figures(found), *figures_of_tables(found)), tables=tables_of(found), warnings=found.notes(),
         results={"rows": found.table(), "claims": found.claim_table(), "gini": found.ginis()},
     )  # fmt: skip
 

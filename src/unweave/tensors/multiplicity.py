@@ -1,12 +1,14 @@
 """What a statistic is worth among null draws, and a p-value or a best score after many have been looked at.
 
-Three answers to three questions. Benjamini-Hochberg: of those called found, what share is false. Max-statistic: the
+Answers to different questions. Benjamini-Hochberg: of those called found, what share is false. Holm: the chance that
+any of those called found is false. Max-statistic: the
 chance that the best of everything searched is as good with nothing to find. Best-of correction: what the winner scores
 on groups that did not choose it (BBC: a bootstrap draw of groups chooses, the groups left out score).
 
 | code | paper | shape | meaning, unit | where |
 |---|---|---|---|---|
 | `benjamini_hochberg` | min over j >= i of p_(j) m / j | shape of p | false discovery rate at which the entry would still be found | Benjamini and Hochberg 1995 |
+| `holm` | max over j <= i of min(1, (m - j + 1) p_(j)) | (m,) | family-wise p-value | Holm 1979 |
 | `rank_p` | (1 + #(T_b >= T)) / (1 + B) | scalar | p-value of one statistic among B null draws | North, Curtis and Sham 2002 |
 | `max_statistic_p` | (1 + #(max_b >= t)) / (1 + B) | shape of t | family-wise p-value | Westfall and Young 1993 |
 | `corrected` | BBC | scalar | mean over draws of the out-of-bag score of the in-bag winner | Tsamardinos, Greasidou, Borboudakis 2018, algorithm 5 |
@@ -67,6 +69,24 @@ def benjamini_hochberg(p_values: Float[np.ndarray, ...]) -> Float[np.ndarray, ..
     adjusted = np.full(flat.shape, np.nan)
     adjusted[order] = np.minimum(np.minimum.accumulate(steps[::-1])[::-1], 1.0)
     return adjusted.reshape(np.shape(p_values))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's family-wise p-values.
+
+    Args:
+        p_values: One a hypothesis.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    steps = np.maximum.accumulate(np.minimum(1.0, values[order] * np.arange(len(values), 0, -1)))
+    adjusted = np.empty_like(values)
+    adjusted[order] = steps
+    return adjusted.tolist()
 
 
 def max_statistic_p(observed: Float[np.ndarray, ...], maxima: Float[np.ndarray, " b"]) -> Float[np.ndarray, ...]:

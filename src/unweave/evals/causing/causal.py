@@ -31,6 +31,7 @@ from unweave.evals.causing.patching import Change, Patching, changed, gradient, 
 from unweave.evals.findings import Finding, Prediction, codes_of, finding
 from unweave.features.featurizer import Featurizer
 from unweave.models.model import Model
+from unweave.tensors.paired import binomial
 
 DRAWS = 39
 """Random controls of a test."""
@@ -90,6 +91,7 @@ def interchange_accuracy(
         floor=float(values[0].mean()),
         ceiling=float(values[1].mean()),
         seed=seed,
+        intervals=binomial,
         details={"kept_share": share, "size": size_of(featurizer, blocks), "budget": budget},
     )
 
@@ -155,6 +157,7 @@ def disentangle(
         floor=float(joined[0].mean()),
         ceiling=float(joined[1].mean()),
         seed=seed,
+        intervals=binomial,
         details={"cause": float(means[0][2]), "isolate": float(means[1][2]), "kept_share": min(shares)},
     )
 

@@ -90,6 +90,11 @@ def set_to_means(featurizer: Featurizer, blocks: Sequence[int], means: Float[Ten
     return _in_units(featurizer, chosen, lambda z, _places: values.to(z).expand_as(z))
 
 
+def scaled(featurizer: Featurizer, chosen: Sequence[int], scale: float) -> Change:
+    """Some units times a number; 0 is zero in the featurizer's own origin."""
+    return _in_units(featurizer, list(chosen), lambda z, _places: scale * z)
+
+
 def resampled(patched: Patching, featurizer: Featurizer, blocks: Sequence[int], *, seed: int) -> Change:
     """Some blocks as another input has them, at the same turn of its places, chosen at random."""
     chosen = units_of(featurizer, blocks)

@@ -30,6 +30,7 @@ from unweave.evals.causing.behaviours import FIRST_TOKEN
 from unweave.evals.causing.changes import random_bases
 from unweave.evals.findings import Finding, Prediction, finding
 from unweave.features.featurizer import Featurizer, check_width
+from unweave.tensors.paired import binomial
 from unweave.tensors.splits import grouped_split, grouping
 
 HOTTEST, COLDEST = 1.0, 0.1
@@ -137,6 +138,7 @@ def learned_mask(
         floor=float(values[0].mean()),
         ceiling=float(values[1].mean()),
         seed=seed,
+        intervals=binomial,
         details={"candidates": len(gates), "chosen": len(chosen), "penalty": penalty, "n_train": len(training)},
         warnings=() if chosen else ("no gate is open: the penalty outweighs the labels",),
     )

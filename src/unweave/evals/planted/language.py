@@ -104,12 +104,14 @@ class StyleWorld:
         return list(range(first, first + WORDS))
 
 
-def style_world(*, seed: int, gain: float = GAIN) -> StyleWorld:
+def style_world(*, seed: int, gain: float = GAIN, decoys: bool = False) -> StyleWorld:
     """The language model with a planted style.
 
     Args:
         seed: Of rotation and words.
         gain: How strongly the memory moves the logits: the effect size; 0 is a model without the behaviour.
+        decoys: With a second layer, a second head a layer and MLPs, which all carry something that goes with the style
+            to where nothing reads it: head 0 of block 0 stays the only component that matters.
 
     Example:
         >>> world = style_world(seed=0)
@@ -130,7 +132,7 @@ def style_world(*, seed: int, gain: float = GAIN) -> StyleWorld:
     unembedding[:, MEMORY] = gain * kinds.clamp(-1, 1)
     unembedding[:2, MEMORY] = 0.0
     unembedding[:, TOPIC + 1 :] = 0.3 * torch.randn(VOCABULARY, WIDTH - TOPIC - 1, generator=generator)
-    module = _empty_module()
+    module = _empty_module(2 if decoys else 1)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.zero_()
@@ -141,6 +143,8 @@ def style_world(*, seed: int, gain: float = GAIN) -> StyleWorld:
         attention = module.model.layers[0].self_attn
         attention.v_proj.weight[0] = rotation[STYLE]
         attention.o_proj.weight[:, 0] = 4.0 * rotation[MEMORY]
+        if decoys:
+            _add_decoys(module, rotation)
     return StyleWorld(
         model=load_model(module.eval(), name="planted style"),
         style=rotation[STYLE],
@@ -153,7 +157,18 @@ def _norms(block: Any) -> tuple[Any, Any]:
     return block.input_layernorm, block.post_attention_layernorm
 
 
-def _empty_module() -> Any:
+def _add_decoys(module: Any, rotation: Tensor) -> None:
+    """Head 1 of each layer and each MLP carry topic, style or memory to the coordinate of the topic."""
+    for layer, read in zip(module.model.layers, (TOPIC, MEMORY), strict=True):
+        layer.self_attn.v_proj.weight[WIDTH] = rotation[read]
+        layer.self_attn.o_proj.weight[:, WIDTH] = rotation[TOPIC]
+        layer.mlp.gate_proj.weight[0] = rotation[CONSTANT]  # always open: every token has the constant
+        layer.mlp.up_proj.weight[0] = rotation[STYLE if read == TOPIC else MEMORY]
+        layer.mlp.down_proj.weight[:, 0] = 0.1 * rotation[TOPIC]
+
+
+def _empty_module(copies: int) -> Any:
+    """So many layers of so many heads."""
     import transformers
 
     return transformers.LlamaForCausalLM(
@@ -161,9 +176,9 @@ def _empty_module() -> Any:
             vocab_size=VOCABULARY,
             hidden_size=WIDTH,
             intermediate_size=4,
-            num_hidden_layers=1,
-            num_attention_heads=1,
-            num_key_value_heads=1,
+            num_hidden_layers=copies,
+            num_attention_heads=copies,
+            num_key_value_heads=copies,
             head_dim=WIDTH,
             max_position_embeddings=64,
             tie_word_embeddings=False,

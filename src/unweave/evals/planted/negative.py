@@ -18,11 +18,12 @@ from unweave.evals.dictionaries import random_dictionary, topk_dictionary
 from unweave.evals.findings import Verdict
 from unweave.evals.planted.module import VariableWorld, variable_world
 from unweave.features.affine import AffineFeaturizer
+from unweave.tensors.paired import exact
 
 SHARE, PAIRS = 0.8, 60
 """The stated effect: the block carries .8 of the variable, 60 pairs."""
-SHARES, COUNTS = (0.2, 0.4, 0.6, 0.8), (15, 60)
-"""Of the calibration curve."""
+SHARES, COUNTS = (0.0, 0.2, 0.4, 0.6, 0.8), (15, 60)
+"""Of the calibration curve; 0: the claim is about a block that carries nothing."""
 UNITS = 32
 """Of the dictionaries."""
 
@@ -71,11 +72,7 @@ def binomial_interval(hits: int, count: int) -> list[float]:
         >>> [round(one, 3) for one in binomial_interval(5, 100)]
         [0.016, 0.113]
     """
-    from scipy.stats import beta
-
-    low = float(beta.ppf(0.025, hits, count - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(0.975, hits + 1, count - hits)) if hits < count else 1.0
-    return [low, high]
+    return list(exact(hits / count, count))
 
 
 def _random_weights(seed: int, share: float, count: int) -> bool:

@@ -12,14 +12,14 @@ Source: arXiv 2402.03855; the recipe of paired personas is that of Zou et al. 20
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from unweave.activations.concepts import ContrastPair
-from unweave.errors import InputError
+from unweave.errors import DataError, InputError
 from unweave.evals.causing.behaviours import Behaviour, logit_difference
 from unweave.evals.causing.patching import Patching, patching
 from unweave.evals.causing.steering import compare_schedules, steering
@@ -240,27 +240,34 @@ def honesty_pairs(*, attribute: str = "Country") -> list[ContrastPair]:
     return found
 
 
-def honest_answers(*, attribute: str = "Country") -> list[Continued]:
-    """Questions about cities, each with its true answer and one that is true of another city.
+def honest_answers(*, attribute: str = "Country", tokens_in: Callable[[str], int] | None = None) -> list[Continued]:
+    """Questions about cities, each with its true answer and one of as many tokens that is true of another city; cities
+    for which there is none are left out.
 
     Args:
         attribute: Of the cities.
+        tokens_in: How many tokens a text has; None takes all to be equally long.
+
+    Raises:
+        DataError: No two answers are equally long.
 
     Example:
         >>> honest_answers()[0].showing
         ' France.'
     """
-    cities = list(CITIES)
+    cities, length = list(CITIES), tokens_in or (lambda _text: 1)
     found = []
     for number, city in enumerate(cities):
-        own = CITIES[city][attribute]
-        other = next(
-            CITIES[one][attribute] for one in cities[number + 1 :] + cities[:number] if CITIES[one][attribute] != own
-        )
-        found.append(
-            Continued(
-                prompt=f"The city of {city} lies in the country of", showing=f" {own}.", other=f" {other}.", group=city
-            )
+        own = f" {CITIES[city][attribute]}."
+        others = (f" {CITIES[one][attribute]}." for one in cities[number + 1 :] + cities[:number])
+        other = next((one for one in others if one != own and length(one) == length(own)), None)
+        if other is not None:
+            prompt = f"The city of {city} lies in the country of"
+            found.append(Continued(prompt=prompt, showing=own, other=other, group=city))
+    if not found:
+        raise DataError(
+            "no two answers about cities are equally long for this model's tokenizer: give pairs and continuations of"
+            " your own"
         )
     return found
 

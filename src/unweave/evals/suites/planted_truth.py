@@ -9,6 +9,7 @@ from typing import Any
 from unweave.evals.causing.causal import disentangle, interchange_effect
 from unweave.evals.causing.patching import patching
 from unweave.evals.findings import Prediction
+from unweave.evals.planted.negative import binomial_interval
 from unweave.evals.suites.asked import Asked
 from unweave.evals.suites.facts import attributes, knowledge_conflict
 from unweave.evals.suites.published import SuiteTest, greater_than, ioi
@@ -16,6 +17,8 @@ from unweave.evals.suites.result import Claim, SuiteResult, SuiteRow
 from unweave.evals.suites.tasks.by_hand import PlantedTask
 from unweave.evals.suites.testing import run_test, run_tests
 
+CALIBRATION = "calibration over effect size and pairs"
+"""Title of the table."""
 MOST_PROMPTS = 120
 """A claim needs no more prompts: its effect is as large as that of the whole site."""
 
@@ -74,7 +77,18 @@ def run_planted_rates(asked: Asked) -> SuiteResult:
     """
     from unweave.evals.planted.suite import evaluate_planted
 
-    found = evaluate_planted(seed=asked.seed, repeats=asked.count, calibration=0, progress=asked.progress)
+    few = max(2, asked.count // 5)
+    return planted_result(
+        evaluate_planted(seed=asked.seed, repeats=asked.count, calibration=few, progress=asked.progress)
+    )
+
+
+def planted_result(found: Mapping[str, Any]) -> SuiteResult:
+    """Error rates and calibration as the tables of a suite.
+
+    Args:
+        found: What `evaluate_planted` gave.
+    """
     tests = tuple(
         {
             "test": name, "false_positive_rate": one["false_positive_rate"],
@@ -85,10 +99,25 @@ def run_planted_rates(asked: Asked) -> SuiteResult:
         }
         for name, one in found["tests"].items()
     )  # fmt: skip
-    worlds = tuple({"world": name, **one} for name, one in found["negative_worlds"].items())
-    return SuiteResult(
-        suite="planted", model="", rows=(), seed=asked.seed, tables={"tests": tests, "negative worlds": worlds}
+    worlds = tuple(
+        {
+            "world": name, "supported_rate": one["supported_rate"], "low": one["supported_interval"][0],
+            "high": one["supported_interval"][1], "n": one["n"],
+        }
+        for name, one in found["negative_worlds"].items()
+    )  # fmt: skip
+    curves = tuple(
+        {"of": of, "name": name, **row, "low": interval[0], "high": interval[1]}
+        for of, kind in (("true claims", "tests"), ("cards in negative worlds", "negative_worlds"))
+        for name, one in found[kind].items()
+        for row in one["calibration"]
+        for interval in (binomial_interval(round(row["supported"] * row["n"]), row["n"]),)
     )
+    tables = {"tests": tests, "negative worlds": worlds, CALIBRATION: curves}
+    return SuiteResult(
+        suite="planted", model="", rows=(), seed=found["seed"],
+        tables={title: rows for title, rows in tables.items() if rows},
+    )  # fmt: skip
 
 
 def _claims(task: PlantedTask, test: SuiteTest, seed: int) -> list[Claim]:

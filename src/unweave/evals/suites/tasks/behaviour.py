@@ -1,13 +1,15 @@
 """`planted_behaviour`: the tiny language model with a planted style, with words, contrast pairs and continuations, so
-that the study of a behaviour runs on it as on a chat model and its answer is known.
+that the study of a behaviour runs on it as on a chat model and its answer is known. One head carries the behaviour; the
+other heads, the MLPs and the second layer carry what goes with it to where nothing reads it.
 
 Continuations begin in the wrong style: what a first token says about the behaviour is then the opposite of the truth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,13 @@ from unweave.models.model import Model
 
 PAIRS, PROMPTS, LENGTH = 40, 24, 8
 STREAM, BEHIND = "blocks.0.resid_pre", "blocks.0.resid_post"
+CARRYING: Mapping[str, bool] = MappingProxyType(
+    {
+        "blocks.0.attn_out": True, "blocks.0.attn_z head 0": True, "blocks.0.attn_z head 1": False,
+        "blocks.0.mlp_out": False, "blocks.1.attn_out": False, "blocks.1.mlp_out": False,
+    }
+)  # fmt: skip
+"""Component -> whether it carries the behaviour."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,7 +123,7 @@ def planted_behaviour(*, seed: int = 0) -> BehaviourTask:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    world = style_world(seed=seed)
+    world = style_world(seed=seed, decoys=True)
     known = {name: number for number, name in enumerate(NAMES)}
     words = Tokenizer(models.WordLevel(vocab=known, unk_token=NAMES[NEUTRAL]))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
