@@ -131,9 +131,11 @@ def prepared(folder: Path) -> Path:
     (folder / "text.txt").write_text("\n\n".join(lines))
     records = [{"positive": f"The {n} tests pass.", "negative": f"The {n} tests fail.", "group": n} for n in range(300)]
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, records)))
+    ends = {"a number": " of", "Changed in version": " 3"}  # what the model says after them
     answers = [
-        {"base": f"The {n} tests", "source": f"A class with {n}", "answer": " methods", "base_answer": " pass"}
-        for n in range(300)
+        {"base": f"The {n} {one}", "base_answer": ends[one], "source": f"The {n} {other}", "answer": ends[other]}
+        for n in range(100, 250)
+        for one, other in (tuple(ends), tuple(ends)[::-1])
     ]
     (folder / "answers.jsonl").write_text("\n".join(map(json.dumps, answers)))
     # in a child: a model that was loaded here would count as memory that is there already
