@@ -158,11 +158,16 @@ def layers_cost(model: Model, records: Sequence[Any], sites: Sequence[str], opti
     return _where_it_can(parts, (len(records),), rows=len(records))
 
 
-def suite_cost(run: Callable[[int], Any], *, prompts: int) -> Cost:
-    """Of `evaluate run`: in prompts."""
+def suite_cost(run: Callable[[int], Any], *, prompts: int, write: Callable[[Any, Path], Any] | None = None) -> Cost:
+    """Of `evaluate run`: in prompts; `write` writes the report."""
 
     def some(count: int) -> list[Any]:
-        return [run(count)]
+        found = run(count)
+        if write is None:
+            return [found]
+        with tempfile.TemporaryDirectory(prefix="unweave-") as folder:
+            write(found, Path(folder))
+            return [found, bytes_in(Path(folder))]
 
     parts = [Rehearsal(run=partial(some, count), work=(count,)) for count in sizes_for(prompts)]
     return _where_it_can(parts, (prompts,), rows=prompts)
@@ -243,9 +248,11 @@ def _where_it_can(parts: Sequence[Rehearsal], full: Sequence[Amount], *, rows: i
     """The rehearsals; the larger alone where the data of the smaller one do not allow it: a class or a group is missing
     in a few records.
     """
+    start = idle_seconds()
     try:
-        return rehearse(parts).cost(full, rows=rows)
+        found = rehearse(parts)
     except DataError:
         if len(parts) == 1:
             raise
-        return rehearse(parts[1:]).cost(full, rows=rows)
+        found = rehearse(parts[1:])
+    return replace(found.cost(full, rows=rows), rehearsed_seconds=idle_seconds() - start)

@@ -94,7 +94,7 @@ class Rehearsed:
     once: float
     """Seconds of the very first one beyond its repetition: imports and other things that are done once."""
     spent: float = 0.0
-    """Seconds of all of them."""
+    """Seconds of all of them, and of saving what they gave."""
 
     def cost(self, full: Sequence[Amount], *, rows: int, grows: Amount | None = None) -> Cost:
         """The cost of the full work: `seconds = c_0 + sum_i c_i work_i` with `c >= 0`, solved for the rehearsals.
@@ -133,7 +133,7 @@ def rehearse(rehearsals: Sequence[Rehearsal], *, least: int = 2) -> Rehearsed:
         >>> found.cost((100,), rows=100).disk_bytes
         100000
     """
-    begun = highest()
+    start, begun = idle_seconds(), highest()
     give_back()
     before = resident()
     first = _timed(rehearsals[0])
@@ -155,7 +155,7 @@ def rehearse(rehearsals: Sequence[Rehearsal], *, least: int = 2) -> Rehearsed:
         before=before,
         begun=begun,
         once=max(0.0, first.seconds - taken[0].seconds),
-        spent=_sum(first, *larger, *([repeated] if repeated else [])),
+        spent=idle_seconds() - start,
     )
 
 
