@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 from itertools import pairwise
@@ -25,6 +26,8 @@ from unweave.features.graph import EdgeBlock, FeatureGraph
 
 RNG = np.random.default_rng(0)
 SITE = "blocks.2.resid_post"
+writer = importlib.import_module("unweave.features.foreign.neuronpedia_graph")
+"""The module; the package has the verb of that name."""
 DICTIONARY = uw.AffineFeaturizer(
     read=RNG.normal(size=(5, 9)), write=3 * RNG.normal(size=(9, 5)), origin=RNG.normal(size=5),
     bias=RNG.normal(size=9), act=Activation(kind="relu"), blocks=(4, 5), site=SITE,
@@ -200,12 +203,14 @@ def test_layers_without_blocks_are_places():
     assert {node["hook"] for node in found["nodes"]} == {None}
 
 
-def test_a_file_stays_below_its_limit():
-    labels = {name: tuple("w" * 600_000 for _ in range(size)) for name, size in SIZES.items()}
+def test_a_file_stays_below_its_limit(monkeypatch):
+    assert (writer.MOST_EDGES, writer.MOST_BYTES) == (2_000, 5_000_000)
+    monkeypatch.setattr(writer, "MOST_BYTES", 10_000)
+    labels = {name: tuple("w" * 600 for _ in range(size)) for name, size in SIZES.items()}
     found = neuronpedia_graph(graph(labels=labels), model="m", slug="g")
     assert 0 < found["metadata"]["pruning_settings"]["edges"] < 27
-    assert len(json.dumps(found)) <= 5_000_000
-    labels = {name: tuple("w" * 3_000_000 for _ in range(size)) for name, size in SIZES.items()}
+    assert len(json.dumps(found)) <= 10_000
+    labels = {name: tuple("w" * 10_000 for _ in range(size)) for name, size in SIZES.items()}
     with pytest.raises(InputError, match="shorten the labels"):
         neuronpedia_graph(graph(labels=labels), model="m", slug="g")
 
