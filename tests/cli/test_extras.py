@@ -40,8 +40,7 @@ def test_a_command_without_its_package_exits_with_the_line_that_installs_it(
 
 
 def test_all_others_work(unweave, inputs, tmp_path, without):
-    model, text, store = str(inputs / "llama"), str(inputs / "text.txt"), str(tmp_path / "store")
+    model, store, text = str(inputs / "llama"), str(tmp_path / "store"), tmp_path / "text.txt"
+    text.write_text("Nothing else is installed.\n")
+    assert unweave("collect", "-m", model, "--site", "blocks.0.mlp_act", "--text", str(text), "--out", store).code == 0
     assert unweave("zoo", "list", "--json").code == 0
-    assert unweave("doctor", "--json").code == 0
-    assert unweave("collect", "-m", model, "--site", "blocks.0.mlp_act", "--text", text, "--out", store, "-q").code == 0
-    assert unweave("ndm", "fit", store, "--unit-size", "8", "--steps", "2", "--pool", "64", "-q", "--json").code == 0

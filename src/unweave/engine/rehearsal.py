@@ -26,9 +26,9 @@ from unweave.engine.memory import forget_peak, give_back, highest, resident
 
 Amount = float | int
 """Of a kind of work."""
-LONG = 3.0
+LONG = 5.0
 """Seconds that the rehearsals take before those that are not needed are left out."""
-REPEATED = 3 * LONG
+REPEATED = 10.0
 """Seconds of a first rehearsal from which it is not repeated, unless a larger one took less."""
 
 
