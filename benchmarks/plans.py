@@ -3,9 +3,9 @@
     python benchmarks/plans.py                       # all of CASES
     python benchmarks/plans.py "lib fit" "ndm fit"   # some
 
-Plan and command run in two children of one process that has imported everything, so both begin with the same memory. Time is in CPU-seconds on one processor, which
-is also what the plan is made to count in; it includes what the command does before its work (loading a model). Memory is the high-water mark beyond what the child
-began with. `collect` has a benchmark of its own (plan.py).
+Plan and command run in two children of one process that has imported everything, so both begin with the same memory. What was measured is in CPU-seconds on one
+processor: what an idle machine takes, which is what a plan states (`unweave.engine.clock`). It includes what the command does before its work (loading a model).
+Memory is the high-water mark beyond what the child began with. `collect` has a benchmark of its own (plan.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+from unweave.models.zoo.recipe import RECIPES
 
 PARAGRAPHS = (
     "The for statement iterates over {n} elements of a sequence. ",
@@ -28,11 +31,17 @@ PARAGRAPHS = (
 def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     imports()
+    RECIPES["docs-xs"] = replace(RECIPES["docs-xs"], epochs=1)  # all 24 take a quarter of an hour
     with tempfile.TemporaryDirectory() as folder:
         cases = CASES(prepared(Path(folder)))
         for name in sys.argv[1:] or cases:
             print(
-                json.dumps({"case": name, **measured(cases[name], Path(folder) / "out" / name.replace(" ", "-"))}),
+                json.dumps(
+                    {
+                        "case": name,
+                        **measured(cases[name], Path(folder) / "out" / name.replace(" ", "-").replace(",", "")),
+                    }
+                ),
                 flush=True,
             )
 
@@ -97,6 +106,8 @@ def CASES(folder: Path) -> dict[str, list[str]]:  # noqa: N802 - a table that ne
             "--site",
             "blocks.2.resid_post",
         ],
+        "evaluate run": ["evaluate", "run", "--model", "planted", "--suite", "ioi", "--prompts", "60"],
+        "zoo train docs-xs, one epoch": ["zoo", "train", "docs-xs"],
         "study": ["study", "--model", "zoo:docs-xs", "--text", text],
     }
 
@@ -120,6 +131,13 @@ def prepared(folder: Path) -> Path:
     (folder / "text.txt").write_text("\n\n".join(lines))
     records = [{"positive": f"The {n} tests pass.", "negative": f"The {n} tests fail.", "group": n} for n in range(300)]
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, records)))
+    ends = {"a number": " of", "Changed in version": " 3"}  # what the model says after them
+    answers = [
+        {"base": f"The {n} {one}", "base_answer": ends[one], "source": f"The {n} {other}", "answer": ends[other]}
+        for n in range(100, 250)
+        for one, other in (tuple(ends), tuple(ends)[::-1])
+    ]
+    (folder / "answers.jsonl").write_text("\n".join(map(json.dumps, answers)))
     # in a child: a model that was loaded here would count as memory that is there already
     child(
         [
@@ -175,7 +193,6 @@ def child(command: Sequence[str]) -> tuple[dict, dict]:
 def _run(command: Sequence[str], shown: Path, facts: Path) -> None:
     from unweave.cli.main import run
 
-    time.perf_counter = time.process_time
     os.dup2(os.open(shown, os.O_WRONLY | os.O_CREAT), 1)
     sys.stdout = os.fdopen(1, "w")
     sys.argv = ["unweave", *command]

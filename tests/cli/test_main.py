@@ -20,7 +20,7 @@ COMMANDS = {
     "superpose synthetic": ("superpose", "synthetic"), "superpose explain": ("superpose", "explain"),
     "evaluate": ("evaluate",), "evaluate run": ("evaluate", "run"), "evaluate suites": ("evaluate", "suites"),
     "evaluate planted": ("evaluate", "planted"),
-    "compare": ("compare",),
+    "compare": ("compare",), "export": ("export",),
     "zoo list": ("zoo", "list"), "zoo train": ("zoo", "train"),
 }  # fmt: skip
 

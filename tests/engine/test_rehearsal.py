@@ -34,18 +34,42 @@ def test_one_rehearsal_gives_what_it_took_and_nothing_falls_below_zero():
     assert at_full([(1,), (2,)], [3.0, 2.0], (1000,)) == pytest.approx(2.5)  # less work took longer: noise
 
 
-def test_the_first_run_is_repeated_unless_it_is_long(monkeypatch):
-    ran = []
-    parts = [Rehearsal(run=partial(lambda n: ran.append(n) or [], n), work=(n,)) for n in (1, 4)]
-    rehearse(parts)
-    assert ran == [1, 1, 4]
-    monkeypatch.setattr(rehearsal, "LONG", -1.0)
-    rehearse(parts)
-    assert ran == [1, 1, 4, 1, 4]
-    ran.clear()
-    parts.append(Rehearsal(run=partial(lambda n: ran.append(n) or [], 9), work=(9,)))
-    assert rehearse(parts).work == ((1,), (4,))  # the largest only while all takes little
-    assert ran == [1, 4]
+class Work:
+    """Parts whose runs take what they say: a constant the first time of all, and so much a unit."""
+
+    def __init__(self, monkeypatch, *, once=0.0, each=1.0):
+        """Replaces the clock."""
+        self.ran, self.now, self.once, self.each = [], 0.0, once, each
+        monkeypatch.setattr(rehearsal, "idle_seconds", lambda: self.now)
+        monkeypatch.setattr(rehearsal, "give_back", lambda: None)
+
+    def run(self, size):
+        """One part."""
+        self.now += self.each * size + (0 if self.ran else self.once)
+        self.ran.append(size)
+        return []
+
+    def parts(self, *sizes):
+        """The rehearsals."""
+        return [Rehearsal(run=partial(self.run, size), work=(size,)) for size in sizes]
+
+
+@pytest.mark.parametrize(
+    ("once", "each", "sizes", "ran"),
+    [
+        (0.0, 0.1, (1, 4), [1, 1, 4]),
+        (0.0, 20.0, (1, 4), [1, 4]),  # long: what is done once does not matter
+        (30.0, 0.1, (1, 4), [1, 4, 1]),  # it looked long, and the larger one tells that it was not
+        (30.0, 0.1, (1, 4, 9), [1, 4, 1, 9]),
+        (0.0, 2.0, (1, 4, 9), [1, 1, 4]),  # the largest only while all takes little
+    ],
+)
+def test_the_first_run_is_repeated_unless_it_is_long(monkeypatch, once, each, sizes, ran):
+    work = Work(monkeypatch, once=once, each=each)
+    found = rehearse(work.parts(*sizes))
+    assert work.ran == ran
+    assert found.cost((100,), rows=1).seconds == pytest.approx(once + 100 * each)
+    assert found.spent == pytest.approx(once + sum(ran) * each)
 
 
 def test_what_is_done_once_counts_once():
@@ -73,6 +97,21 @@ def test_memory_is_the_highest_that_was_held():
     made = rehearse([Rehearsal(run=partial(hold, n), work=(n,)) for n in (1, 64)])
     assert 60 << 20 < made.held[1] < 90 << 20  # 64 MB, and what the allocator keeps
     assert made.held[0] < 20 << 20
+
+
+def test_what_one_rehearsal_leaves_behind_is_not_counted_for_the_next():
+    if not Path("/proc/self/status").exists():
+        pytest.skip("resident memory is read from /proc")
+    left = []
+
+    def run():
+        if not left:
+            left.append(torch.ones(32 << 18))  # what is loaded once and stays
+        return [int(torch.ones(1 << 18).sum() < 0)]
+
+    made = rehearse([Rehearsal(run=run, work=(1,)), Rehearsal(run=run, work=(1,))])
+    assert 30 << 20 < made.held[0] < 50 << 20
+    assert made.held[1] < made.held[0] + (10 << 20)
 
 
 def test_errors_of_the_work_are_those_of_the_plan():

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 import tiny
 import unweave as uw
+from memory_use import allocated
 from unweave.errors import InputError
 from unweave.models.exchange import edit_function, lens_cache, lens_hooks, lens_values, module_values
 from unweave.models.operators import scale
@@ -136,6 +138,35 @@ def test_paths_are_understood_with_the_prefix_that_nnsight_gives(model, values):
         assert list(module_values({name: (post, None)}, model).values) == ["blocks.1.resid_post"]
     assert list(module_values({"transformer.h.1:in": post}, model).values) == ["blocks.1.resid_pre"]
     assert list(module_values({"transformer.h.7": post}, model).extra) == ["transformer.h.7"]
+
+
+HOSTILE = {
+    "nothing": (None, "holds a NoneType, not a tensor"),
+    "an empty tuple": ((), "holds a NoneType, not a tensor"),
+    "a text": ("x" * 100, "holds a str, not a tensor"),
+    "an array": (np.zeros((2, 6, 32)), "holds a ndarray, not a tensor"),
+    "a tuple of tuples": (((torch.zeros(2, 6, 32),),), "holds a tuple, not a tensor"),
+    "a number": (torch.tensor(1.0), r"has the shape \(\)"),
+    "whole numbers": (torch.ones(2, 6, 32).int(), "holds strided int32 values"),
+    "no values": (torch.empty(2**20, 2**20, 32, device="meta"), r"holds no values \(meta\)"),
+    "sparse values": (torch.zeros(2, 6, 32).to_sparse(), "holds sparse_coo float32 values"),
+    "2^40 rows of one number": (torch.zeros(1).expand(2**30, 2**10, 31), r"1024, 31\) but blocks"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_saved_values_that_are_none_are_one_line_and_no_memory(model, name):
+    value, message = HOSTILE[name]
+    with allocated() as peak, pytest.raises(InputError, match=message) as told:
+        module_values({"transformer.h.0": value}, model)
+    assert "\n" not in str(told.value)
+    assert peak() < 10 << 20
+
+
+@pytest.mark.parametrize("width", [0, 30, 33])
+def test_heads_that_do_not_come_out_even_are_refused(model, width):
+    with pytest.raises(InputError, match=r"its last axis is not 4 heads"):
+        module_values({"transformer.h.0.attn.c_proj:in": torch.zeros(2, 6, width)}, model)
 
 
 EDITS = {

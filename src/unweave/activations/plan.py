@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from unweave.activations.layout import reading_dtype, storage_dtype
 from unweave.activations.shards import run_unit
 from unweave.activations.sources import open_source
 from unweave.activations.windows import Unit
+from unweave.engine.clock import idle_seconds
 from unweave.engine.local import default_workers, one_intra_op_thread
 from unweave.errors import InputError
 from unweave.models.model import Model
@@ -58,7 +58,7 @@ def plan_collection(
     collection = describe(model, points, source, options)
     documents = rows = shards = tokens = 0
     sample = Unit(index=0)
-    started = time.perf_counter()
+    started = idle_seconds()
     for unit in source.units(collection.shard_rows):
         if not shards:
             sample = _first_batch(unit, options.batch_tokens)
@@ -68,7 +68,7 @@ def plan_collection(
         tokens += sum(_size(window.values) for window in unit.windows)
     if not rows:
         raise InputError("the texts have no tokens: there is nothing to collect")
-    reading = time.perf_counter() - started  # one thread reads and tokenises for all
+    reading = idle_seconds() - started  # one thread reads and tokenises for all
     special = (len(source.special.before), len(source.special.after))
     seconds, sampled = _timed(model, collection, points, sample, special)
     threads = workers or default_workers()
@@ -131,10 +131,10 @@ def _timed(model: Model, collection: Any, points: Any, sample: Unit, special: tu
     """
 
     def once() -> float:
-        start = time.perf_counter()
+        start = idle_seconds()
         values = run_unit(model, collection, points, sample, special)
         hashlib.sha256(save({str(site): value for site, value in values.items()})).digest()
-        return time.perf_counter() - start
+        return idle_seconds() - start
 
     with one_intra_op_thread():
         once()

@@ -4,16 +4,16 @@ loading the model.
 
 from __future__ import annotations
 
-import time
-
-from unweave.engine.memory import resident
+from unweave.engine.clock import idle_seconds
+from unweave.engine.memory import forget_peak, resident
 
 _began: list[tuple[float, int]] = []
 
 
 def begin() -> None:
     """Says that a command begins now."""
-    _began[:] = [(time.perf_counter(), resident())]
+    forget_peak()
+    _began[:] = [(idle_seconds(), resident())]
 
 
 def beginning() -> tuple[float, int] | None:

@@ -20,6 +20,7 @@ from unweave.cli.compare import compare
 from unweave.cli.directions import directions
 from unweave.cli.doctor import doctor
 from unweave.cli.evaluate import evaluate
+from unweave.cli.export import export
 from unweave.cli.lib import lib
 from unweave.cli.ndm import ndm
 from unweave.cli.probe import probe
@@ -65,6 +66,7 @@ app.command()(directions)
 app.command()(report)
 app.command()(doctor)
 app.command()(compare)
+app.command()(export)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(probe, name="probe")
 app.add_typer(lib, name="lib")

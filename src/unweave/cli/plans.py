@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json as jsonlib
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from unweave.cli.beginning import beginning
+from unweave.engine.clock import idle_seconds
 from unweave.engine.rehearsal import Amount, Cost, Rehearsal, bytes_in, rehearse
 from unweave.errors import DataError
 
@@ -37,8 +37,8 @@ def tell(what: Mapping[str, Any], line: str, cost: Cost, *, as_json: bool) -> No
     """A plan on standard output: what the work is, and what the command costs, its own preparation with it."""
     began = beginning()
     if began is not None:
-        preparing = max(0.0, time.perf_counter() - began[0] - cost.rehearsed_seconds)
-        peak = cost.peak_bytes + max(0, cost.begun_bytes - began[1])
+        preparing = max(0.0, idle_seconds() - began[0] - cost.rehearsed_seconds)
+        peak = max(cost.peak_bytes + max(0, cost.begun_bytes - began[1]), cost.begun_peak - began[1])
         cost = replace(cost, seconds=cost.seconds + preparing, peak_bytes=peak)
     typer.echo(jsonlib.dumps({**what, **cost.facts()}) if as_json else f"{line}; {cost.line()}")
 
@@ -59,10 +59,11 @@ def sweep_cost(
 ) -> Cost:
     """Of `probe sweep`: in rows x columns of a feature at a site, and in rows of a feature."""
     from unweave.config import config_from
+    from unweave.engine.local import default_workers
     from unweave.probing.config import ProbeConfig
     from unweave.probing.evidence import evidence
     from unweave.probing.sampling import draw
-    from unweave.probing.sweep_many import sweep_many
+    from unweave.probing.sweep_many import MOST_MEMORY, held_together, sweep_many
 
     config = config_from(ProbeConfig, asked, source="options")
     sample = draw(store, features, config)
@@ -84,12 +85,21 @@ def sweep_cost(
     many, places = len(middle), len(sites)
     parts = [(1, 1), *([(1, 2)] if places > 1 else []), *([(2, 1)] if many > 1 else []), (many, places)]
     parts = list(dict.fromkeys(parts))
+    rehearsed = rehearse([Rehearsal(run=partial(run, *part), work=work(*part)) for part in parts], least=3)
+    grows = 0
+    if len(rehearsed.work) < len(parts):  # else all of it was done
+        few = {one.name for one in middle[:2]}
+        workers = min(default_workers(), places)
+        whole, part = (
+            count * held_together(chosen, max(width.values()), config, MOST_MEMORY // workers)
+            for count, chosen in (
+                (workers, sample.features),
+                (min(workers, 2), [one for one in sample.features if one.name in few]),
+            )
+        )
+        grows = max(0, whole - part)
     every = {int(row) for one in sample.features for row in one.index}
-    return rehearse([Rehearsal(run=partial(run, *part), work=work(*part)) for part in parts], least=3).cost(
-        work(many, places),
-        rows=len(every),
-        grows=4 * max(width.values()) * max(0, len(every) - max(used.values())),
-    )
+    return rehearsed.cost(work(many, places), rows=len(every), grows=grows)
 
 
 def partition_cost(column: Any, options: Mapping[str, Any], *, preset: str | None) -> Cost:
@@ -148,11 +158,16 @@ def layers_cost(model: Model, records: Sequence[Any], sites: Sequence[str], opti
     return _where_it_can(parts, (len(records),), rows=len(records))
 
 
-def suite_cost(run: Callable[[int], Any], *, prompts: int) -> Cost:
-    """Of `evaluate run`: in prompts."""
+def suite_cost(run: Callable[[int], Any], *, prompts: int, write: Callable[[Any, Path], Any] | None = None) -> Cost:
+    """Of `evaluate run`: in prompts; `write` writes the report."""
 
     def some(count: int) -> list[Any]:
-        return [run(count)]
+        found = run(count)
+        if write is None:
+            return [found]
+        with tempfile.TemporaryDirectory(prefix="unweave-") as folder:
+            write(found, Path(folder))
+            return [found, bytes_in(Path(folder))]
 
     parts = [Rehearsal(run=partial(some, count), work=(count,)) for count in sizes_for(prompts)]
     return _where_it_can(parts, (prompts,), rows=prompts)
@@ -190,23 +205,25 @@ def text_lab_cost(source: Any, config: Any, told: Mapping[str, Any]) -> Cost:
     from unweave.study.superposition.lab import text_lab
     from unweave.study.superposition.run import write_text_lab
 
-    def run(epochs: int, decays: int) -> list[Any]:
-        few = {"widths": config.widths[:1], "decays": config.decays[:decays], "seeds": config.seeds[:1]}
-        small = config.model_copy(update={**few, "epochs": epochs})
+    def lab_of(small: Any) -> list[Any]:
         with tempfile.TemporaryDirectory(prefix="unweave-") as folder:
             write_text_lab(text_lab(source(), small), Path(folder) / "lab", "")
             return [bytes_in(Path(folder))]
 
-    width = config.widths[0]
+    def run(epochs: int, decays: int) -> list[Any]:
+        few = {"widths": config.widths[:1], "decays": config.decays[:decays], "seeds": config.seeds[:1]}
+        return lab_of(config.model_copy(update={**few, "epochs": epochs}))
+
+    width, epochs = config.widths[0], told["epochs"]
     trained = len(config.decays) * len(config.seeds)
-    each = max(1, told["steps"] // told["epochs"])
-    parts = [(1, 1), (3, 1), *([(1, 2)] if len(config.decays) > 1 else [])]
-    work = {part: (part[0] * each * width * part[1], 1 + part[1]) for part in parts}
-    return rehearse([Rehearsal(run=partial(run, *part), work=work[part]) for part in parts], least=3).cost(
-        (told["steps"] * trained * sum(config.widths), len(config.widths) * (1 + trained)),
-        rows=told["windows"],
-        grows=12 * config.vocab * (sum(config.widths) * trained - width),
-    )
+    each = max(1, told["steps"] // epochs)
+    few = [max(1, epochs // part) for part in (24, 6)]  # enough steps to be seen beside what a model is scored with
+    parts = dict.fromkeys([(few[0], 1), (few[1], 1), *([(few[0], 2)] if len(config.decays) > 1 else [])])
+    full = (told["steps"] * trained * sum(config.widths), len(config.widths) * (1 + trained))
+    kinds = [Rehearsal(run=partial(run, *part), work=(part[0] * each * width * part[1], 1 + part[1])) for part in parts]
+    rehearsed = rehearse([*kinds, Rehearsal(run=partial(lab_of, config), work=full)], least=len(kinds))
+    grows = 12 * config.vocab * (sum(config.widths) * trained - width)
+    return rehearsed.cost(full, rows=told["windows"], grows=grows if len(rehearsed.work) == len(kinds) else 0)
 
 
 def world_lab_cost(config: Any, told: Mapping[str, Any]) -> Cost:
@@ -231,9 +248,11 @@ def _where_it_can(parts: Sequence[Rehearsal], full: Sequence[Amount], *, rows: i
     """The rehearsals; the larger alone where the data of the smaller one do not allow it: a class or a group is missing
     in a few records.
     """
+    start = idle_seconds()
     try:
-        return rehearse(parts).cost(full, rows=rows)
+        found = rehearse(parts)
     except DataError:
         if len(parts) == 1:
             raise
-        return rehearse(parts[1:]).cost(full, rows=rows)
+        found = rehearse(parts[1:])
+    return replace(found.cost(full, rows=rows), rehearsed_seconds=idle_seconds() - start)

@@ -83,7 +83,8 @@ def run(
     if dry_run:
         plan = _plan(loaded, chosen, suite, count, seed)
         line = "; ".join(f"{key}: {value}" for key, value in plan.items())
-        tell(plan, line, suite_cost(measured, prompts=count), as_json=json)
+        write = None if out is None else lambda found, folder: _report(found, folder, _name(loaded))
+        tell(plan, line, suite_cost(measured, prompts=count, write=write), as_json=json)
         return
     found = measured(count, listener(quiet=quiet))
     if out is not None:

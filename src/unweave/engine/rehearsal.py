@@ -4,12 +4,15 @@ A formula for the cost of a fit is wrong on the next machine; a part of the work
 work at some small size and says how much of each kind of work that was (rows, steps, pairs: whatever the cost is linear
 in). The time and the bytes written at the full size follow by least squares without negative coefficients; memory is
 the highest that a rehearsal took, and what is known to grow with the size beside it.
+
+What is done once in a process (imports, engines that start) is told from the work by doing the first rehearsal twice.
+Memory is counted the same way: the first run as it is, a later one by what it needs beyond the repetition of the first,
+both after what nothing uses any more was given back. Otherwise the leavings of each run would count for the next.
 """
 
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +21,15 @@ from typing import Any
 import numpy as np
 
 from unweave.artifact import save
-from unweave.engine.memory import forget_peak, highest, resident
+from unweave.engine.clock import idle_seconds
+from unweave.engine.memory import forget_peak, give_back, highest, resident
 
 Amount = float | int
 """Of a kind of work."""
-LONG = 3.0
-"""Seconds of a first rehearsal from which it is not repeated."""
+LONG = 5.0
+"""Seconds that the rehearsals take before those that are not needed are left out."""
+REPEATED = 10.0
+"""Seconds of a first rehearsal from which it is not repeated, unless a larger one took less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,8 @@ class Cost:
     """What finding this out took."""
     begun_bytes: int = 0
     """Memory that the process had before the work."""
+    begun_peak: int = 0
+    """The most memory that it had until then."""
 
     def line(self) -> str:
         """One line for a person, to stand behind what the work is."""
@@ -81,10 +89,12 @@ class Rehearsed:
     written: tuple[int, ...]
     before: int
     """Bytes that the process had."""
+    begun: int = 0
+    """The most bytes that it had held until then."""
     once: float
     """Seconds of the very first one beyond its repetition: imports and other things that are done once."""
-    repeated: bool = True
-    """Whether the first one ran twice."""
+    spent: float = 0.0
+    """Seconds of all of them, and of saving what they gave."""
 
     def cost(self, full: Sequence[Amount], *, rows: int, grows: Amount | None = None) -> Cost:
         """The cost of the full work: `seconds = c_0 + sum_i c_i work_i` with `c >= 0`, solved for the rehearsals.
@@ -100,8 +110,9 @@ class Rehearsed:
             disk_bytes=round(at_full(self.work, self.written, full)),
             peak_bytes=max(0, round(peak)),
             seconds=self.once + at_full(self.work, self.seconds, full),
-            rehearsed_seconds=self.once + sum(self.seconds) + (self.seconds[0] if self.repeated else 0.0),
+            rehearsed_seconds=self.spent,
             begun_bytes=self.before,
+            begun_peak=self.begun,
         )
 
 
@@ -122,23 +133,29 @@ def rehearse(rehearsals: Sequence[Rehearsal], *, least: int = 2) -> Rehearsed:
         >>> found.cost((100,), rows=100).disk_bytes
         100000
     """
+    start, begun = idle_seconds(), highest()
+    give_back()
     before = resident()
     first = _timed(rehearsals[0])
-    repeated = first if first.seconds > LONG else _timed(rehearsals[0])
-    taken, spent = [repeated], first.seconds + repeated.seconds
+    repeated = None if first.seconds > REPEATED else _timed(rehearsals[0])
+    larger: list[_Taken] = []
     for one in rehearsals[1:]:
-        if len(taken) > least - 1 and spent > LONG:
+        if len(larger) > least - 2 and _sum(repeated or first, *larger) > LONG:
             break
-        taken.append(_timed(one))
-        spent += taken[-1].seconds
+        larger.append(_timed(one))
+        if repeated is None and larger[0].seconds < first.seconds:
+            repeated = _timed(rehearsals[0])
+    taken = [repeated or first, *larger]
+    cold = first.highest - before
     return Rehearsed(
         work=tuple(tuple(one.work) for one in rehearsals[: len(taken)]),
         seconds=tuple(one.seconds for one in taken),
-        held=(max(first.highest, repeated.highest) - before, *(one.highest - before for one in taken[1:])),
+        held=(cold, *(max(one.held, cold + (one.held - repeated.held if repeated else 0)) for one in larger)),
         written=tuple(one.written for one in taken),
         before=before,
-        once=max(0.0, first.seconds - repeated.seconds),
-        repeated=first is not repeated,
+        begun=begun,
+        once=max(0.0, first.seconds - taken[0].seconds),
+        spent=idle_seconds() - start,
     )
 
 
@@ -162,16 +179,25 @@ def at_full(work: Sequence[Sequence[Amount]], found: Sequence[Amount], full: Seq
 @dataclass(frozen=True, kw_only=True)
 class _Taken:
     highest: int
+    held: int
+    """Bytes beyond what the process had when it began."""
     seconds: float
     written: int
 
 
+def _sum(*taken: _Taken) -> float:
+    return sum(one.seconds for one in taken)
+
+
 def _timed(one: Rehearsal) -> _Taken:
+    give_back()
+    had = resident()
     forget_peak()
-    start = time.perf_counter()
+    start = idle_seconds()
     made = one.run()
-    seconds = time.perf_counter() - start
-    return _Taken(highest=highest(), seconds=seconds, written=_bytes_of(made))
+    seconds = idle_seconds() - start
+    most = highest()
+    return _Taken(highest=most, held=most - had, seconds=seconds, written=_bytes_of(made))
 
 
 def _bytes_of(made: Sequence[Any]) -> int:

@@ -167,6 +167,9 @@ def _put(values: dict[Site, Tensor], site: Site, value: Tensor, model: Model, na
         if not same and not torch.equal(there, value):
             raise InputError(f"{name} and another entry both hold {site}, with other values: leave one out")
         return
+    if value.is_meta or value.layout != torch.strided or not value.is_floating_point():
+        kind = "no values (meta)" if value.is_meta else f"{value.layout} {value.dtype} values".replace("torch.", "")
+        raise InputError(f"{name} holds {kind}: an ordinary tensor of floating-point numbers is needed")
     width = value.shape[2:].numel() if value.ndim > 2 else 0
     if width != model.width(site):
         raise InputError(

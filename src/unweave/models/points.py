@@ -121,12 +121,19 @@ def value_at(point: Point, found: Any, tokens: tuple[int, ...] | None = None) ->
     """The tensor of the site from what the module takes or gives: the first of a tuple, heads split, and tokens on the
     two axes (batch, pos) that the pass has.
     """
-    tensor = found[0] if isinstance(found, tuple | list) else found if point.key is None else found[point.key]
+    if isinstance(found, tuple | list):
+        tensor = found[0] if found else None
+    else:
+        tensor = found if point.key is None else found[point.key]
     if not isinstance(tensor, Tensor):
         raise InputError(f"{point.site} holds a {type(tensor).__name__}, not a tensor: choose a module inside it")
     if point.is_flat and tokens is not None:
         tensor = tensor.unflatten(0, tokens)
-    return tensor.unflatten(-1, (point.heads, -1)) if point.heads else tensor
+    if not point.heads:
+        return tensor
+    if tensor.ndim == 0 or not tensor.shape[-1] or tensor.shape[-1] % point.heads:
+        raise InputError(f"{point.site} has the shape {tuple(tensor.shape)}: its last axis is not {point.heads} heads")
+    return tensor.unflatten(-1, (point.heads, -1))
 
 
 def put_value(point: Point, found: Any, value: Tensor) -> Any:

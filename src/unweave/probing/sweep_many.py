@@ -17,11 +17,15 @@ from unweave.features.featurizer import Featurizer, units
 from unweave.log import SILENT, Progress
 from unweave.probing.config import ProbeConfig
 from unweave.probing.problem import Problem
+from unweave.probing.ranking import SELECTORS
 from unweave.probing.result import ProbeSweep, ProbeTable
 from unweave.probing.sampling import Sample, draw
 from unweave.probing.together import probe_together
 from unweave.site import Site
 from unweave.tensors.splits import grouping
+
+MOST_MEMORY = 2 << 30
+"""Bytes of activations that the workers together hold."""
 
 
 def sweep_many(
@@ -38,7 +42,7 @@ def sweep_many(
     shuffles: int = 20,
     bootstrap: int = 2000,
     rows: int = 10_000,
-    max_memory: int = 2 << 30,
+    max_memory: int = MOST_MEMORY,
     workers: int | None = None,
     progress: Progress = SILENT,
 ) -> ProbeTable:
@@ -172,6 +176,26 @@ def feature_blocks(
         if block:
             blocks.append(block)
     return blocks, largest
+
+
+def held_together(features: Sequence[LabelledFeature], width: int, config: ProbeConfig, max_memory: int) -> int:
+    """Bytes that one worker holds at its peak beside what a probe of one feature takes: the rows of the largest block
+    of features, and where a selector ranks all labellings of the block together their weights of every row, three
+    copies in float64 (labels, members, and both side by side for the product with the rows).
+
+    Args:
+        features: With the rows they use.
+        width: Columns of a site.
+        config: Selector and shuffles.
+        max_memory: Of activations at once.
+    """
+    blocks, needed = feature_blocks(features, width, max_memory)
+    if config.selector not in SELECTORS:
+        return needed
+    rows = [len(np.unique(np.concatenate([one.index for one in block]))) for block in blocks]
+    return needed + max(
+        3 * 8 * count * len(block) * (1 + config.shuffles) for count, block in zip(rows, blocks, strict=True)
+    )
 
 
 def probe_site(

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from unweave.errors import InputError
 
-MOST_HEADER = 10_000_000
-"""Bytes; the header of a dictionary has four tensors."""
+MOST_HEADER = 1 << 18
+"""Bytes; the header of a dictionary has a handful of tensors, and what is parsed takes many times its text."""
+MOST_AXES = 8
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 
@@ -78,9 +79,10 @@ def _check_entry(path: Path, name: str, entry: Any, available: int) -> None:
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= set(entry):
         raise InputError(f"{path}: the header says nothing usable of {name}")
     shape, offsets = entry["shape"], entry["data_offsets"]
-    whole = isinstance(shape, list) and isinstance(offsets, list) and len(offsets) == 2
+    whole = isinstance(entry["dtype"], str) and isinstance(shape, list) and isinstance(offsets, list)
+    whole = whole and len(shape) <= MOST_AXES and len(offsets) == 2
     if not whole or not all(type(one) is int and one >= 0 for one in [*shape, *offsets]):
-        raise InputError(f"{path}: shape and place of {name} are not whole numbers")
+        raise InputError(f"{path}: dtype, shape and place of {name[:80]} are not a name and whole numbers")
     first, last = offsets
     width = ITEM_BYTES.get(str(entry["dtype"]))
     if not first <= last <= available or (width is not None and last - first != width * math.prod(shape)):

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from unweave.engine.clock import idle_seconds
 from unweave.engine.rehearsal import Cost, Rehearsal, bytes_in, rehearse
 from unweave.models.zoo.modules import KEPT, MODULE_RECIPES, ModuleRecipe, train_recipe
 from unweave.models.zoo.recipe import RECIPES, Prepared, Recipe, build, fit, held_out_losses, prepared, step_count
@@ -46,10 +46,10 @@ def _plan_module(recipe: ModuleRecipe) -> Cost:
 
 def _plan_language(recipe: Recipe) -> Cost:
     """In steps and in epochs, each of which keeps the state; then in tokens that are scored or counted."""
-    start = time.perf_counter()
+    start = idle_seconds()
     ready = prepared(recipe)
     steps = step_count(ready.training, recipe, ready.start)
-    reading = time.perf_counter() - start
+    reading = idle_seconds() - start
 
     def train(documents: Sequence[Sequence[int]], epochs: int) -> list[int]:
         import torch
@@ -70,7 +70,7 @@ def _plan_language(recipe: Recipe) -> Cost:
     return replace(
         trained,
         seconds=reading + trained.seconds + scored.seconds,
-        rehearsed_seconds=time.perf_counter() - start,
+        rehearsed_seconds=idle_seconds() - start,
         peak_bytes=max(trained.peak_bytes, scored.peak_bytes),
         disk_bytes=trained.disk_bytes + scored.disk_bytes,
     )

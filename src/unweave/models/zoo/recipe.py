@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from unweave.artifact import fingerprint
+from unweave.engine.memory import give_back
 from unweave.files import write_text
 from unweave.log import SILENT, Progress
 from unweave.models.quiet import quiet_transformers
@@ -114,6 +115,7 @@ def train(recipe: Recipe, out: Path, *, progress: Progress = SILENT) -> dict[str
         torch.manual_seed(recipe.seed)
         model = build(recipe, ready.tokenizer)
         training_state = fit(model, ready.training, recipe, start=ready.start, folder=out, progress=progress)
+    give_back()  # what the training held would else stand beside the counts of the 5-gram
     model = model.half().float()
     facts = {
         "name": recipe.name,
