@@ -41,7 +41,7 @@ def hollow(monkeypatch):
 
     def hollowed(*real):
         steps = tuple(
-            step if step.name in ("collect", *real) else replace(step, run=lambda work: Found(results={"asked": 1}))
+            step if step.name in ("collect", *real) else replace(step, run=lambda _: Found(results={"asked": 1}))
             for step in STEPS
         )
         monkeypatch.setattr(flow, "STEPS", steps)
@@ -160,8 +160,11 @@ def test_what_a_changed_key_keeps_does_not_depend_on_it(config, finished, tmp_pa
     """Computed anew under the changed configuration, the steps that were kept find the same."""
     monkeypatch.setattr(flow, "STEPS", STEPS[: len(kept)])
     fresh = run_study(config.model_copy(update=change), tmp_path / "fresh")
+    before = finished[1].records[: len(kept)]
     assert [one.step for one in fresh.records] == kept
-    assert plain([one.results for one in fresh.records]) == plain([one.results for one in finished[1].records[: len(kept)]])
+    assert plain([one.results for one in fresh.records]) == plain(
+        [one.results for one in finished[1].records[: len(kept)]]
+    )
 
 
 def test_a_run_that_is_partly_used_again_finds_what_a_fresh_one_finds(run, config, tmp_path):

@@ -23,7 +23,7 @@ def by_step(result):
 
 @pytest.fixture
 def only(monkeypatch):
-    """Leaves of a study the collection and the steps of these names: those that the test does not ask about cost most."""
+    """Leaves of a study the steps up to the probes and those of these names: the others cost most of it."""
 
     def limited(*names):
         kept = tuple(step for step in STEPS if step.name in ("collect", "labels", "probe", *names))
