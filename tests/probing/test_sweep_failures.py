@@ -70,6 +70,7 @@ FAULTS = {
     "lam": ({"lam": 0.0}, InputError, "lam: input should be greater than 0, got 0.0"),
     "test": ({"test": 1.0}, InputError, "test: input should be less than 1, got 1.0"),
     "shuffles": ({"shuffles": -1}, InputError, "shuffles: input should be greater than or equal to 0, got -1"),
+    "seed": ({"seed": -1}, InputError, "seed: input should be greater than or equal to 0, got -1"),
     "bootstrap": ({"bootstrap": 10}, InputError, "bootstrap: input should be greater than or equal to 100, got 10"),
 }
 

@@ -91,6 +91,9 @@ def test_the_best_of_noise_is_significant_as_rarely_as_it_should_be():
     assert abs(np.mean(p_values) - 0.525) < 4 * 0.29 / np.sqrt(60)
 
 
+PLAIN = {"selector": "std_mean_diff", "shuffles": 0, "bootstrap": 100, "coordinates": 0}
+
+
 @pytest.mark.slow
 def test_law_14_whole_pipeline_on_shuffled_labels():
     """Over 200 shuffles of planted labels the 95 % AUC intervals cover .5 in .92-.98, and max-statistic p-values are
