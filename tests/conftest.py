@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -12,6 +13,15 @@ sys.path.insert(0, str(Path(__file__).parent))  # `import tiny` from any test
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
 """Real checkpoints and text, where this machine has them; never part of the project."""
+
+
+gc.disable()  # until everything is collected: the collector would look at a million objects that stay, again and again
+
+
+def pytest_collection_finish() -> None:
+    """Takes what importing and collecting left out of every later garbage collection."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -80,6 +80,13 @@ def test_unknown_keys_are_refused_with_the_nearest(name: str) -> None:
     assert caught.value.suggestions[0] == key
 
 
+@pytest.mark.parametrize("name", [name for name, kind in CONFIGS.items() if "seed" in kind.model_fields])
+def test_a_negative_seed_is_refused(name: str) -> None:
+    """Random generators take none, and say so in words of their own."""
+    with pytest.raises(InputError, match="seed: input should be greater than or equal to 0, got -1"):
+        config_from(CONFIGS[name], {**samples.CONFIG_VALUES[name], "seed": -1}, source="options")
+
+
 def test_an_unknown_key_in_a_nested_table_is_answered_from_that_table() -> None:
     values = samples.CONFIG_VALUES["Manifest"]
     shard = {**values["shards"][0], "indexx": 3}

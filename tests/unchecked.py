@@ -8,25 +8,27 @@ import sys
 
 RUNNER = """
 import json, sys
-preamble, snippets = json.loads(sys.stdin.read())
-names = {}
-exec(preamble, names)
 found = []
-for snippet in snippets:
-    try:
-        exec(snippet, dict(names))
-        found.append("nothing was raised")
-    except Exception as error:
-        found.append(f"{type(error).__name__}: {error}")
+for preamble, snippets in json.loads(sys.stdin.read()):
+    names = {}
+    exec(preamble, names)
+    for snippet in snippets:
+        try:
+            exec(snippet, dict(names))
+            found.append("nothing was raised")
+        except Exception as error:
+            found.append(f"{type(error).__name__}: {error}")
 print(json.dumps(found))
 """
 
 
-def messages(preamble: str, snippets: list[str]) -> list[str]:
-    """What each snippet raises, as `Type: text`, in a fresh interpreter that has run the preamble."""
+def messages(groups: list[tuple[str, list[str]]]) -> list[str]:
+    """What each snippet raises, as `Type: text`, group after group in one fresh interpreter; a group is a preamble that
+    is run first, and its snippets.
+    """
     done = subprocess.run(
         [sys.executable, "-c", RUNNER],
-        input=json.dumps([preamble, snippets]),
+        input=json.dumps(groups),
         capture_output=True,
         text=True,
         check=True,

@@ -11,9 +11,9 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unweave.errors import InputError, UnknownName, nearest
 from unweave.places import place_of
@@ -27,6 +27,8 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=False)
 
 
+Seed = Annotated[int, Field(ge=0)]
+"""Of random draws: generators take no negative number."""
 C = TypeVar("C", bound=Config)
 
 

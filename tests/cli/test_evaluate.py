@@ -149,6 +149,7 @@ def test_a_suite_keeps_its_result_and_its_page(unweave, tmp_path):
     assert done.document["claims"][0]["verdict"] == "supported"
     assert (tmp_path / "report.html").exists()
     assert uw.load(tmp_path / "suite").claim_table()[0]["about"] == done.document["claims"][0]["about"]
-    plan = unweave("evaluate", "run", "--model", "planted", "--prompts", "30", "--dry-run", "--json").document
+    words = ("evaluate", "run", "--suite", "modular-addition", "--prompts", "30")
+    plan = unweave(*words, "--dry-run", "--json").document
     assert plan["prompts"] == plan["rows"] == 30
     assert plan["seconds"] > 0

@@ -3,7 +3,6 @@
 import shlex
 
 import pytest
-import typer
 
 from unweave.cli import main
 from unweave.errors import Interrupted
@@ -44,7 +43,7 @@ def test_help_opens_with_a_command_that_can_be_run(unweave, command, option):
 
 def check_arguments(arguments):
     """Raises unless the parser takes the command line; nothing is run."""
-    group = typer.main.get_command(main.app)
+    group = main.command_line()
     context = group.make_context("unweave", list(arguments))
     while hasattr(group, "resolve_command"):
         name, group, rest = group.resolve_command(context, [*context._protected_args, *context.args])
@@ -53,7 +52,7 @@ def check_arguments(arguments):
 
 def test_every_command_is_in_the_list_above():
     names = {"unweave"}
-    group = typer.main.get_command(main.app)
+    group = main.command_line()
     for name, command in group.commands.items():
         names.add(name)
         names |= {f"{name} {inner}" for inner in getattr(command, "commands", {})}
@@ -66,7 +65,7 @@ def test_every_option_is_explained():
         for inner in getattr(command, "commands", {}).values():
             yield from walk(inner)
 
-    for command in walk(typer.main.get_command(main.app)):
+    for command in walk(main.command_line()):
         for parameter in command.params:
             assert parameter.help, (command.name, parameter.name)
 

@@ -1,7 +1,6 @@
 """Neuron cards, contexts, and ablation by class: every number is one that a reader can compute by hand."""
 
 import dataclasses
-import re
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ import torch
 from sklearn.metrics import f1_score
 
 import tiny
-import unchecked
 import unweave as uw
 from unweave.activations.labels import LabelledFeature
 from unweave.errors import DataError, InputError, UnknownName
@@ -234,20 +232,3 @@ def test_ablations_that_do_not_fit_are_named(model, store, plain):
         ablation(model, store, plain, classes={})
     with pytest.raises(InputError, match=r"the units are \[99\]: at least one number from 0 to 47"):
         ablation(model, store, plain, chosen=[99])
-
-
-UNCHECKED = """
-import numpy as np, torch
-import unweave as uw
-from unweave.evals import ablate_by_class, plain_run
-from unweave.features.neurons import NeuronFeaturizer
-model = uw.load_model("zoo:docs")
-plain = plain_run(model, [model.tokenize(["one", "two"])])
-neurons = NeuronFeaturizer(width=model.width("blocks.0.mlp_act"), site="blocks.0.mlp_act")
-"""
-
-
-def test_values_of_other_units_are_named():
-    call = "ablate_by_class(model, neurons, [1], plain, np.arange(2), means=torch.ones(3), strength=torch.ones(3), {})"
-    (told,) = unchecked.messages(UNCHECKED, [call.format("classes={'a': np.ones(1, dtype=bool)}")])
-    assert re.fullmatch(r"InputError: means has shape \(3,\) but there are \d+ units: one each is needed", told)

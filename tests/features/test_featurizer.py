@@ -9,7 +9,6 @@ import torch
 
 import laws_features as laws
 import samples
-import unchecked
 import unweave as uw
 from unweave.errors import InputError, UnknownName
 from unweave.features.featurizer import (
@@ -144,34 +143,3 @@ def test_sites_keep_the_spelling_that_was_asked_for() -> None:
     assert several == ("embed", "blocks.1.resid_post")
     with pytest.raises(InputError, match="site is a int: a name, a tuple of names or None is needed"):
         as_sites(3)
-
-
-PREAMBLE = """
-import numpy as np, torch, unweave as uw
-f = uw.AffineFeaturizer(read=np.eye(2))
-"""
-CASES = {
-    "f.encode(torch.ones(3, 2, dtype=torch.int64))": (
-        r"InputError: activations hold torch\.int64 values: floating-point ones are needed"
-    ),
-    "uw.NeuronFeaturizer(width=2).encode(torch.ones(3, 2, dtype=torch.bool))": (
-        r"InputError: activations hold torch\.bool values: floating-point ones are needed"
-    ),
-    "uw.Readout(covector=[1.0, 2.0]).score(torch.tensor([1, 2]))": (
-        r"InputError: activations hold torch\.int64 values: floating-point ones are needed"
-    ),
-    "uw.Direction(vector=[1.0]) + uw.Readout(covector=[1.0])": (
-        r"TypeError: a Direction and a Readout do not add up: convert a Readout with to_direction\(covariance\)"
-    ),
-    "uw.Readout(covector=[1.0]) - uw.Direction(vector=[1.0])": r"TypeError: a Readout and a Direction do not add.*",
-    "uw.Direction(vector=[1.0]) * 'x'": r"TypeError: directions and read-outs are scaled by a number, not by a str",
-    "uw.Direction(vector=[1.0]) * True": r"TypeError: directions and read-outs are scaled by a number, not by a bool",
-    "uw.Readout(covector=[1.0]) / uw.Direction(vector=[1.0])": (
-        r"TypeError: directions and read-outs are scaled by a number, not by a Direction"
-    ),
-}
-
-
-def test_values_of_the_wrong_type_are_named() -> None:
-    for text, (snippet, pattern) in zip(unchecked.messages(PREAMBLE, list(CASES)), CASES.items(), strict=True):
-        assert re.fullmatch(pattern, text), f"{snippet} raised {text!r}"

@@ -16,7 +16,7 @@ def null_tables(*, seeds: int, shuffles: int = 9, selector: str = "std_mean_diff
         X = rng.normal(size=(300, 25)) + rng.normal(size=(30, 25))[groups]
         y = rng.permutation(np.arange(300) % 3 == 0)
         yield uw.probing.sweep(
-            X, y, groups=groups, ks=(2,), shuffles=shuffles, bootstrap=100, seed=seed, selector=selector
+            X, y, groups=groups, ks=(2,), shuffles=shuffles, bootstrap=100, coordinates=0, seed=seed, selector=selector
         ).probe(2)
 
 
@@ -52,7 +52,7 @@ def test_the_control_is_at_chance_even_where_the_feature_is_plain():
         y = rng.permuted(np.tile(np.arange(10) < 5, (40, 1)), axis=1).reshape(-1)
         X = rng.normal(size=(400, 10)) + 4 * y[:, None]
         row = uw.probing.sweep(
-            X, y, groups=np.arange(400) // 10, ks=(1,), shuffles=5, seed=seed, selector="std_mean_diff"
+            X, y, groups=np.arange(400) // 10, ks=(1,), shuffles=5, coordinates=0, seed=seed, selector="std_mean_diff"
         ).table()[0]
         assert row["f1"] > 0.9
         controls.append(row["control_f1"])
@@ -65,20 +65,15 @@ def test_a_document_can_be_recognised_by_row_but_not_by_group():
     reports an F1 that a new document would never see.
     """
     documents, each = 40, 15
+    options = {"ks": (16,), "shuffles": 0, "coordinates": 0, "selector": "std_mean_diff"}
     groups = np.repeat(np.arange(documents), each)
     by_row, by_group = [], []
     for seed in range(6):
         rng = np.random.default_rng(seed)
         y = (rng.permutation(documents) < documents // 2)[groups]
         X = rng.normal(size=(documents, 60))[groups] + 0.2 * rng.normal(size=(len(groups), 60))
-        by_row.append(
-            uw.probing.sweep(X, y, ks=(16,), shuffles=0, seed=seed, selector="std_mean_diff").probe(16).f1.value
-        )
-        by_group.append(
-            uw.probing.sweep(X, y, groups=groups, ks=(16,), shuffles=0, seed=seed, selector="std_mean_diff")
-            .probe(16)
-            .f1.value
-        )
+        by_row.append(uw.probing.sweep(X, y, seed=seed, **options).probe(16).f1.value)
+        by_group.append(uw.probing.sweep(X, y, groups=groups, seed=seed, **options).probe(16).f1.value)
     assert min(by_row) > 0.9
     # 6 splits of 12 unseen documents: accuracy 0.5 with a standard error of 0.5 / sqrt(72) = 0.06
     assert np.mean(by_group) < 0.5 + 4 * 0.06
@@ -90,9 +85,8 @@ def test_the_best_of_many_noise_columns_is_not_flattered_by_the_search():
     for seed in range(40):
         rng = np.random.default_rng([11, seed])
         X, y = rng.normal(size=(200, 500)).astype(np.float32), rng.permutation(np.arange(200) % 2 == 0)
-        aucs.append(
-            uw.probing.sweep(X, y, ks=(1,), shuffles=0, bootstrap=100, seed=seed, selector="std_mean_diff").probe(1).auc
-        )
+        options = {"shuffles": 0, "bootstrap": 100, "coordinates": 0, "selector": "std_mean_diff"}
+        aucs.append(uw.probing.sweep(X, y, ks=(1,), seed=seed, **options).probe(1).auc)
     assert within(aucs, 0.5)
 
 

@@ -15,13 +15,10 @@ QUICK = ProbeConfig(ks=(1, 2), selector="std_mean_diff", bootstrap=200)
 def test_reseeds_are_sweeps_of_other_seeds():
     X, y, groups = planted(units=(7,), strength=1.0)
     found = uw.probing.reseeds(X, y, groups=groups, config=QUICK, repeats=3)
+    options = {"ks": (1, 2), "selector": "std_mean_diff", "shuffles": 0, "coordinates": 0}
+    sweeps = [uw.probing.sweep(X, y, groups=groups, seed=seed, **options) for seed in range(3)]
     for one in found.ks:
-        twins = [
-            uw.probing.sweep(X, y, groups=groups, ks=(1, 2), selector="std_mean_diff", shuffles=0, seed=seed).probe(
-                one.k
-            )
-            for seed in range(3)
-        ]
+        twins = [sweep.probe(one.k) for sweep in sweeps]
         assert one.f1 == tuple(twin.f1.value for twin in twins)
         assert one.mean == pytest.approx(np.mean(one.f1))
         assert one.sd == pytest.approx(np.std(one.f1, ddof=1))

@@ -138,12 +138,13 @@ def test_shuffled_labels_search_for_themselves():
 @pytest.mark.parametrize("selector", uw.probing.NAMES)
 def test_every_selector_gives_a_probe_for_each_k(selector):
     X, y, groups = hidden(n=300, d=22)
-    found = uw.probing.sweep(X, y, groups=groups, ks=(1, 2, 22), selector=selector, shuffles=1, bootstrap=100)
+    options = {"ks": (1, 2, 22), "selector": selector, "shuffles": 1, "bootstrap": 100, "coordinates": 1}
+    found = uw.probing.sweep(X, y, groups=groups, **options)
     assert [probe.k for probe in found.probes] == [1, 2, 22]
     for probe in found.probes:
         assert len(set(probe.support)) == probe.k
         assert probe.converged
-    again = uw.probing.sweep(X, y, groups=groups, ks=(1, 2, 22), selector=selector, shuffles=1, bootstrap=100)
+    again = uw.probing.sweep(X, y, groups=groups, **options)
     assert again.table() == found.table()
 
 
@@ -152,7 +153,7 @@ def test_the_planted_support_is_found_in_the_hard_setting(seed):
     """A smaller world than the benchmark's: 64 distractors that each tell more than any planted neuron."""
     world = planted("hard", 6000, 400, seed=seed)
     found = uw.probing.sweep(
-        world.sites[0], world.labels[:, 0], groups=world.groups, ks=(8,), shuffles=0, bootstrap=100
+        world.sites[0], world.labels[:, 0], groups=world.groups, ks=(8,), shuffles=0, bootstrap=100, coordinates=0
     ).probe(8)
     assert set(found.support) == set(world.members[0][0].tolist())
 

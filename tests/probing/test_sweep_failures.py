@@ -12,7 +12,7 @@ from unweave.errors import DataError, InputError, UnknownName
 def sweep(**changes):
     """A sweep of planted rows with one thing changed."""
     X, y, groups = planted()
-    given = {"X": X, "y": y, "groups": groups, "ks": (1, 2)} | changes
+    given = {"X": X, "y": y, "groups": groups, "ks": (1, 2), "coordinates": 1} | changes
     return uw.probing.sweep(given.pop("X"), given.pop("y"), **given)
 
 
@@ -70,6 +70,7 @@ FAULTS = {
     "lam": ({"lam": 0.0}, InputError, "lam: input should be greater than 0, got 0.0"),
     "test": ({"test": 1.0}, InputError, "test: input should be less than 1, got 1.0"),
     "shuffles": ({"shuffles": -1}, InputError, "shuffles: input should be greater than or equal to 0, got -1"),
+    "seed": ({"seed": -1}, InputError, "seed: input should be greater than or equal to 0, got -1"),
     "bootstrap": ({"bootstrap": 10}, InputError, "bootstrap: input should be greater than or equal to 100, got 10"),
 }
 
@@ -91,7 +92,7 @@ def test_groups_that_cannot_be_split_honestly_are_found_even_if_only_negatives_a
     X, _, groups = planted()
     y = ~np.isin(np.arange(N), (7, 391))
     for seed in range(10):
-        assert uw.probing.sweep(X, y, groups=groups, ks=(1,), seed=seed, shuffles=0).probe(1).n_train < N
+        assert uw.probing.sweep(X, y, groups=groups, ks=(1,), seed=seed, shuffles=0, coordinates=0).probe(1).n_train < N
 
 
 def test_columns_that_do_not_vary_are_left_out_and_named():
@@ -112,12 +113,12 @@ def test_columns_that_are_not_finite_are_left_out_and_named(value):
     without = X.copy()
     without[:, 5] = 0.0
     X[3, 5] = value
-    found = uw.probing.sweep(X, y, groups=groups, ks=(1, 19, 20), shuffles=2)
+    found = uw.probing.sweep(X, y, groups=groups, ks=(1, 19, 20), shuffles=2, coordinates=1)
     assert found.warnings == (
         "1 of 20 columns have a NaN or infinite entry, never chosen: 5",
         "no probe for k = [20]: only 19 columns vary",
     )
-    assert found.probes == uw.probing.sweep(without, y, groups=groups, ks=(1, 19), shuffles=2).probes
+    assert found.probes == uw.probing.sweep(without, y, groups=groups, ks=(1, 19), shuffles=2, coordinates=1).probes
     assert np.isfinite(found.scores(np.delete(X, 3, axis=0), 1)).all()
     assert uw.probing.rank(X, y)[5] == 0
     assert 5 not in uw.probing.best_subset(X, y, 2).support
@@ -202,5 +203,6 @@ def test_a_misspelt_selector_is_answered_with_the_right_one(share):
 
 def test_labels_may_be_tensors_on_any_integer_type():
     _, y, _ = planted()
+    expected = sweep().table()
     for labels in (torch.from_numpy(y), torch.from_numpy(y).to(torch.uint8), torch.from_numpy(y).float()):
-        assert sweep(y=labels).table() == sweep().table()
+        assert sweep(y=labels).table() == expected

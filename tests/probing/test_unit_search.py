@@ -91,6 +91,9 @@ def test_the_best_of_noise_is_significant_as_rarely_as_it_should_be():
     assert abs(np.mean(p_values) - 0.525) < 4 * 0.29 / np.sqrt(60)
 
 
+PLAIN = {"selector": "std_mean_diff", "shuffles": 0, "bootstrap": 100, "coordinates": 0}
+
+
 @pytest.mark.slow
 def test_law_14_whole_pipeline_on_shuffled_labels():
     """Over 200 shuffles of planted labels the 95 % AUC intervals cover .5 in .92-.98, and max-statistic p-values are
@@ -105,7 +108,15 @@ def test_law_14_whole_pipeline_on_shuffled_labels():
         order = np.lexsort((np.random.default_rng([5, seed]).random(n), groups))
         shuffled = y[order]  # within documents, which are contiguous
         found = uw.probing.sweep(
-            X, shuffled, groups=groups, ks=(4,), selector="std_mean_diff", shuffles=0, bootstrap=100, seed=seed
+            X,
+            shuffled,
+            groups=groups,
+            ks=(4,),
+            selector="std_mean_diff",
+            shuffles=0,
+            bootstrap=100,
+            coordinates=0,
+            seed=seed,
         )
         test = np.isin(groups, found.probes[0].groups)
         codes = np.unique(groups[test], return_inverse=True)[1]
@@ -131,7 +142,15 @@ def test_law_14_small():
     for seed in range(40):
         shuffled = y[np.lexsort((np.random.default_rng([6, seed]).random(n), groups))]
         found = uw.probing.sweep(
-            X, shuffled, groups=groups, ks=(2,), selector="std_mean_diff", shuffles=0, bootstrap=100, seed=seed
+            X,
+            shuffled,
+            groups=groups,
+            ks=(2,),
+            selector="std_mean_diff",
+            shuffles=0,
+            bootstrap=100,
+            coordinates=0,
+            seed=seed,
         )
         test = np.isin(groups, found.probes[0].groups)
         codes = np.unique(groups[test], return_inverse=True)[1]

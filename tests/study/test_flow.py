@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -30,6 +31,30 @@ def again(config, folder, **options):
     listener = Recorder()
     result = run_study(config, folder, progress=listener, **options)
     return result, reused(listener)
+
+
+@pytest.fixture
+def hollow(monkeypatch):
+    """Steps after the collection that leave a record of what they were asked and compute nothing: what runs again is
+    decided by keys alone, which these have from the real ones. Gives a function that keeps some steps real.
+    """
+
+    def hollowed(*real):
+        steps = tuple(
+            step if step.name in ("collect", *real) else replace(step, run=lambda _: Found(results={"asked": 1}))
+            for step in STEPS
+        )
+        monkeypatch.setattr(flow, "STEPS", steps)
+
+    hollowed()
+    return hollowed
+
+
+@pytest.fixture
+def hollow_run(hollow, config, tmp_path):
+    """A finished run of hollow steps."""
+    run_study(config, tmp_path / "run")
+    return tmp_path / "run"
 
 
 def plain(values):
@@ -122,31 +147,41 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("change", "kept"),
-    [
-        pytest.param(*case, id=name, marks=[pytest.mark.slow] if name in ("ablation draws", "dtype", "context") else [])
-        for name, case in CHANGES.items()
-    ],
-)
-def test_a_changed_key_redoes_what_depends_on_it_and_nothing_else(run, config, tmp_path, change, kept):
+@pytest.mark.parametrize(("change", "kept"), CHANGES.values(), ids=CHANGES)
+def test_a_changed_key_redoes_what_depends_on_it_and_nothing_else(hollow_run, config, change, kept):
     changed = config.model_copy(update=change)
+    assert again(changed, hollow_run)[1] == kept
+    assert read_run(hollow_run).status == "complete"
+    assert again(changed, hollow_run)[1] == NAMES
+
+
+@pytest.mark.parametrize(("change", "kept"), [CHANGES[name] for name in ("ks", "selector", "seed", "labels")])
+def test_what_a_changed_key_keeps_does_not_depend_on_it(config, finished, tmp_path, monkeypatch, change, kept):
+    """Computed anew under the changed configuration, the steps that were kept find the same."""
+    monkeypatch.setattr(flow, "STEPS", STEPS[: len(kept)])
+    fresh = run_study(config.model_copy(update=change), tmp_path / "fresh")
+    before = finished[1].records[: len(kept)]
+    assert [one.step for one in fresh.records] == kept
+    assert plain([one.results for one in fresh.records]) == plain([one.results for one in before])
+
+
+def test_a_run_that_is_partly_used_again_finds_what_a_fresh_one_finds(run, config, tmp_path):
+    changed = config.model_copy(update={"ablation": AblationConfig(windows=3, draws=2)})
     result, used = again(changed, run)
-    assert used == kept
-    assert read_run(run).status == "complete"
+    assert used == NAMES[: NAMES.index("ablate")]
     fresh = run_study(changed, tmp_path / "fresh")
     assert plain([one.results for one in result.records]) == plain([one.results for one in fresh.records])
 
 
-def test_another_text_or_model_redoes_everything(run, config, inputs, tmp_path):
+def test_another_text_or_model_redoes_everything(hollow_run, config, inputs, tmp_path):
     other_text = tmp_path / "other.txt"
     other_text.write_text((inputs / "text.txt").read_text(encoding="utf-8") + " of", encoding="utf-8")
-    assert again(config.model_copy(update={"text": str(other_text)}), run)[1] == []
+    assert again(config.model_copy(update={"text": str(other_text)}), hollow_run)[1] == []
     other_model = save_model(tmp_path / "llama", seed=1)
-    assert again(config.model_copy(update={"models": (str(other_model),)}), run)[1] == []
+    assert again(config.model_copy(update={"models": (str(other_model),)}), hollow_run)[1] == []
 
 
-def test_another_tokenizer_of_the_same_weights_redoes_everything(run, config, inputs, tmp_path):
+def test_another_tokenizer_of_the_same_weights_redoes_everything(hollow_run, config, inputs, tmp_path):
     """The same bytes get other ids: nothing of before is about these tokens."""
     copy = shutil.copytree(inputs / "llama", tmp_path / "llama")
     file = copy / "tokenizer.json"
@@ -154,70 +189,43 @@ def test_another_tokenizer_of_the_same_weights_redoes_everything(run, config, in
     vocabulary = tokenizer["model"]["vocab"]
     vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
     file.write_text(json.dumps(tokenizer), encoding="utf-8")
-    assert again(config.model_copy(update={"models": (str(copy),)}), run)[1] == []
+    assert again(config.model_copy(update={"models": (str(copy),)}), hollow_run)[1] == []
 
 
-def test_a_step_that_computes_something_else_now_runs_again(run, config, monkeypatch):
-    newer = tuple(
-        step if step.name != "bases" else Step(name="bases", title=step.title, run=step.run, version=step.version + 1)
-        for step in STEPS
-    )
+def test_a_step_that_computes_something_else_now_runs_again(hollow_run, config, monkeypatch):
+    newer = tuple(replace(step, version=step.version + (step.name == "bases")) for step in flow.STEPS)
     monkeypatch.setattr(flow, "STEPS", newer)
-    assert again(config, run)[1] == ["collect", "labels", "probe", "controls", "cards"]
+    assert again(config, hollow_run)[1] == ["collect", "labels", "probe", "controls", "cards"]
 
 
-def test_force_redoes_everything_to_the_same_result(run, config):
-    before = contents(run)
-    (run / "models/llama/stale.txt").write_text("left from before")
-    result, used = again(config, run, force=True)
+def test_force_redoes_everything_to_the_same_result(hollow_run, config):
+    before = contents(hollow_run)
+    (hollow_run / "models/llama/stale.txt").write_text("left from before")
+    result, used = again(config, hollow_run, force=True)
     assert used == []
     assert result.run.status == "complete"
-    assert contents(run) == before
+    assert contents(hollow_run) == before
 
 
-def test_a_missing_store_is_collected_again(run, config):
-    shutil.rmtree(run / "models/llama/store")
-    assert again(config, run)[1] == [
-        "labels",
-        "probe",
-        "controls",
-        "cards",
-        "bases",
-        "partition",
-        "directions",
-        "ablate",
-        "interaction",
-        "evidence",
-        "superposition",
-    ]
+def test_a_missing_store_is_collected_again(hollow_run, config):
+    shutil.rmtree(hollow_run / "models/llama/store")
+    assert again(config, hollow_run)[1] == NAMES[1:]
 
 
-def test_a_cut_shard_is_collected_again(run, config):
-    (shard,) = (run / "models/llama/store").rglob("*.safetensors")
+def test_a_cut_shard_is_collected_again(hollow_run, config):
+    (shard,) = (hollow_run / "models/llama/store").rglob("*.safetensors")
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-100])
-    assert again(config, run)[1] == [
-        "labels",
-        "probe",
-        "controls",
-        "cards",
-        "bases",
-        "partition",
-        "directions",
-        "ablate",
-        "interaction",
-        "evidence",
-        "superposition",
-    ]
+    assert again(config, hollow_run)[1] == NAMES[1:]
     assert shard.read_bytes() == whole
 
 
-def test_a_damaged_record_is_named_with_the_way_out(run, config):
-    file = run / "models/llama/probe/record.json"
+def test_a_damaged_record_is_named_with_the_way_out(hollow_run, config):
+    file = hollow_run / "models/llama/probe/record.json"
     file.write_text(file.read_text()[:100])
     with pytest.raises(StoreError, match=r"probe/record\.json is damaged .*: run the study again with --force"):
-        run_study(config, run)
-    assert again(config, run, force=True)[0].run.status == "complete"
+        run_study(config, hollow_run)
+    assert again(config, hollow_run, force=True)[0].run.status == "complete"
 
 
 @pytest.mark.parametrize("name", ["artifact.json", "tensors.safetensors"])
@@ -246,11 +254,8 @@ class Stopper(Recorder):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(
-    ("title", "done"), [("collect", []), ("probe", ["collect", "labels"]), ("ablate", NAMES[: NAMES.index("ablate")])]
-)
-def test_a_stopped_study_keeps_what_is_done_and_goes_on(tmp_path, config, finished, title, done):
-    folder = tmp_path / "run"
+def stops_and_goes_on(config, folder, title, done):
+    """Stops a study in the task of this title, and lets the same call finish it."""
     with pytest.raises(Interrupted, match=f"what is finished is kept in {folder}; the same command goes on from there"):
         run_study(config, folder, progress=Stopper(title))
     run = read_run(folder)
@@ -260,8 +265,20 @@ def test_a_stopped_study_keeps_what_is_done_and_goes_on(tmp_path, config, finish
     assert "Interrupted: what is here is whole; the same command goes on from here." in page
     result, used = again(config, folder)
     assert used == done
-    assert contents(folder) == contents(finished[0])
     assert result.run.status == "complete"
+
+
+@pytest.mark.parametrize(("title", "done"), [("collect", []), ("probe", ["collect", "labels"])])
+def test_a_study_stopped_early_keeps_what_is_done_and_goes_on(tmp_path, config, hollow, title, done):
+    hollow("labels", "probe")
+    stops_and_goes_on(config, tmp_path / "run", title, done)
+    run_study(config, tmp_path / "whole")
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+
+
+def test_a_study_stopped_late_goes_on_from_what_lies_on_disk(tmp_path, config, finished):
+    stops_and_goes_on(config, tmp_path / "run", "ablate", NAMES[: NAMES.index("ablate")])
+    assert contents(tmp_path / "run") == contents(finished[0])
 
 
 def test_a_step_that_breaks_leaves_a_whole_report(tmp_path, config, monkeypatch):
@@ -302,7 +319,8 @@ def test_a_method_joins_by_an_entry_in_the_list(tmp_path, config, monkeypatch):
     assert again(config.model_copy(update={"seed": 3}), tmp_path / "run")[0].run.status == "complete"
 
 
-def test_two_models_with_one_name_are_told_apart(tmp_path, config, inputs):
+def test_two_models_with_one_name_are_told_apart(tmp_path, config, inputs, hollow):
+    hollow("labels", "probe")
     other = save_model(tmp_path / "elsewhere" / "llama", seed=1)
     both = config.model_copy(update={"models": (str(inputs / "llama"), str(other), str(inputs / "llama"))})
     result = run_study(both, tmp_path / "run")

@@ -21,6 +21,17 @@ def by_step(result):
     return {record.step: record for record in result.records}
 
 
+@pytest.fixture
+def only(monkeypatch):
+    """Leaves of a study the steps up to the probes and those of these names: the others cost most of it."""
+
+    def limited(*names):
+        kept = tuple(step for step in STEPS if step.name in ("collect", "labels", "probe", *names))
+        monkeypatch.setattr(flow, "STEPS", kept)
+
+    return limited
+
+
 def study(config, folder, **changes):
     return run_study(config.model_copy(update=changes), folder)
 
@@ -104,11 +115,12 @@ def test_a_model_without_a_head_is_studied_by_its_last_state(tmp_path, config, i
     assert "effects are shown on its last hidden state" in result.run.models[0].description
 
 
-def test_more_units_than_a_site_has_give_no_probe_there(tmp_path, config):
+def test_more_units_than_a_site_has_give_no_probe_there(tmp_path, config, only):
     """The residual stream has 32 units and the neurons 48: k = 40 is possible at one of two sites."""
     both = ("blocks.0.resid_post", "blocks.0.mlp_act")
     found = by_step(study(config, tmp_path / "one", ks=(40,), sites=both))
     assert {row["site"] for row in found["probe"].results["probes"]} == {"blocks.0.mlp_act"}
+    only("bases")
     found = by_step(study(config, tmp_path / "middle", ks=(40,), sites=both[::-1]))
     assert found["probe"].summary == ()
     assert found["bases"].warnings == ("Not done: blocks.0.resid_post has fewer than 40 units that vary.",)
@@ -116,12 +128,14 @@ def test_more_units_than_a_site_has_give_no_probe_there(tmp_path, config):
     assert found["probe"].warnings == ("No probe: no site has 64 units that vary.",)
 
 
-def test_more_units_than_ablated_units_remove_the_smallest_probed_number(tmp_path, config):
+def test_more_units_than_ablated_units_remove_the_smallest_probed_number(tmp_path, config, only):
+    only("bases", "ablate")
     found = by_step(study(config, tmp_path / "run", ks=(4, 8), ablation=AblationConfig(units=2)))
     assert found["ablate"].results["k"] == 4
 
 
-def test_without_shuffles_nothing_is_said_about_them(tmp_path, config):
+def test_without_shuffles_nothing_is_said_about_them(tmp_path, config, only):
+    only("controls")
     found = by_step(study(config, tmp_path / "run", shuffles=0))
     assert "shuffled" not in found["probe"].summary[0]
     assert {row["control_f1"] for row in found["probe"].results["probes"]} == {None}
@@ -245,7 +259,8 @@ def test_small_settings_are_valid():
     assert StudyConfig(**SMALL).ks == (1, 2)
 
 
-def test_a_search_chooses_the_units_where_it_is_asked_for(tmp_path, config):
+def test_a_search_chooses_the_units_where_it_is_asked_for(tmp_path, config, only):
+    only()
     found = by_step(study(config, tmp_path / "run", selector="auto", ks=(2,), sites=("blocks.1.mlp_act",)))
     assert "chosen by auto" in found["probe"].figures[0].caption
     (probe,) = uw.load(tmp_path / "run/models/llama/probe/probes").sweeps["number", "blocks.1.mlp_act"].probes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unweave.cli.options import Debug, DryRun, Json, NewDirectory, Quiet
+from unweave.cli.options import Debug, DryRun, Json, Out, Quiet
 
 if TYPE_CHECKING:
     from unweave.models.model import Model
@@ -51,7 +51,7 @@ def compare(
     dimension: Dimension = None,
     budget: Budget = None,
     prompts: Annotated[int, typer.Option("--prompts", help="Prompts of the suite.")] = 400,
-    out: NewDirectory = None,
+    out: Out = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of split, controls and made decompositions.")] = 0,
     json: Json = False,
     quiet: Quiet = False,

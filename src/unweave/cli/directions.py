@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unweave.cli.options import Debug, DryRun, Json, NewDirectory, Quiet, Sites
+from unweave.cli.options import Debug, DryRun, Json, Out, Quiet, Sites
 
 if TYPE_CHECKING:
     from unweave.evals.layer_study import LayerStudy
@@ -39,7 +39,7 @@ def directions(
     gguf: Annotated[
         Path | None, typer.Option("--gguf", help="Also write a control vector for llama.cpp to this file.")
     ] = None,
-    out: NewDirectory = None,
+    out: Out = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of split, fits and bootstrap.")] = 0,
     device: Annotated[str, typer.Option("--device", help="Where the model runs.")] = "cpu",
     json: Json = False,

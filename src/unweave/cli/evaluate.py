@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unweave.cli.options import Debug, DryRun, Json, NewDirectory, Quiet
+from unweave.cli.options import Debug, DryRun, Json, Out, Quiet
 from unweave.cli.suites import run, suites
 
 HELP = """Tests of what a representation does, and how good the tests are.
@@ -34,7 +34,7 @@ def planted(
     calibration: Annotated[
         int, typer.Option("--calibration", help="Claims at each effect size and number of pairs; 0 leaves it out.")
     ] = 8,
-    out: NewDirectory = None,
+    out: Out = None,
     json: Json = False,
     quiet: Quiet = False,
     dry_run: DryRun = False,

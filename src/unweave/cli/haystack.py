@@ -57,7 +57,7 @@ Shuffles = Annotated[int | None, typer.Option("--shuffles", help="Draws of the l
 NoRandomWeights = Annotated[
     bool, typer.Option("--no-random-weights", help="Leave out the same model with random weights.")
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Of every random choice.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of every random choice.")]
 
 
 def haystack(

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import typer
@@ -85,6 +86,12 @@ def root(version: bool = typer.Option(False, "--version", help="Show the version
         raise typer.Exit
 
 
+@cache
+def command_line() -> Any:
+    """All commands as Click takes them."""
+    return typer.main.get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -99,7 +106,7 @@ def run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     begin()
     try:
-        result = app(args=arguments, prog_name="unweave", standalone_mode=False)
+        result = command_line()(args=arguments, prog_name="unweave", standalone_mode=False)
     except CLICK_ERROR as error:
         return _usage(error)
     except (typer.Abort, KeyboardInterrupt, Interrupted) as error:

@@ -54,7 +54,7 @@ def fit(
     metric: Annotated[str | None, typer.Option("--metric", help="euclidean or cosine.")] = None,
     memory: Annotated[str | None, typer.Option("--memory", help="What it may hold, such as 2GB.")] = None,
     out: OutPlace = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of every random choice.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of every random choice.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
     dry_run: DryRun = False,
@@ -109,7 +109,7 @@ def toy(
     restarts: Annotated[
         int, typer.Option("--restarts", help="Models to train; the one that reconstructs best is kept.")
     ] = 1,
-    seed: Annotated[int, typer.Option("--seed", help="Of model and fit.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of model and fit.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

@@ -29,15 +29,18 @@ def local(given: Any) -> Path | None:
     return None if given is None else local_place(given, "this")
 
 
-def directory(given: Any) -> Path | None:
-    """As `local`, for what is written as a directory: a file that stands there is told before the work, not after."""
+def free(given: Any) -> Any:
+    """What is written as a directory: a file that stands there is told before the work, not after."""
     from unweave.errors import InputError
 
-    path = local(given)
-    taken = None if path is None else next((one for one in (path, *path.parents) if one.is_file()), None)
-    if taken is not None:
-        raise InputError(f"--out is {path}, but {taken} is a file: choose a directory")
-    return path
+    if isinstance(given, Path) and (taken := next((one for one in (given, *given.parents) if one.is_file()), None)):
+        raise InputError(f"--out is {given}, but {taken} is a file: choose a directory")
+    return given
+
+
+def directory(given: Any) -> Path | None:
+    """As `local` and `free`."""
+    return free(local(given))
 
 
 Sites = Annotated[
@@ -45,14 +48,11 @@ Sites = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", parser=typed, callback=local, metavar="<path>", help="Directory to write to."),
+    typer.Option("--out", "-o", parser=typed, callback=directory, metavar="<path>", help="Directory to write to."),
 ]
 OutPlace = Annotated[
-    Any, typer.Option("--out", "-o", parser=place, metavar="<path>", help="Directory or URL to write to.")
-]
-NewDirectory = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", parser=typed, callback=directory, metavar="<path>", help="Directory to write to."),
+    Any,
+    typer.Option("--out", "-o", parser=place, callback=free, metavar="<path>", help="Directory or URL to write to."),
 ]
 ConfigFile = Annotated[
     Path | None,

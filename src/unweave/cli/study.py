@@ -55,7 +55,7 @@ def study(
         str | None, typer.Option("--selector", help="How units are chosen: std_mean_diff (fast), auto (a search), ...")
     ] = None,
     out: Out = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of every random choice.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of every random choice.")] = None,
     json: Json = False,
     quiet: Quiet = False,
     dry_run: DryRun = False,

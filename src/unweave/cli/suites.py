@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unweave.cli.options import Debug, DryRun, Json, NewDirectory, Quiet
+from unweave.cli.options import Debug, DryRun, Json, Out, Quiet
 
 if TYPE_CHECKING:
     from unweave.evals.suites.result import SuiteResult
@@ -51,7 +51,7 @@ def run(
         int | None,
         typer.Option("--prompts", help="Prompts, pairs or claims of each test; else the suite's number."),
     ] = None,
-    out: NewDirectory = None,
+    out: Out = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of prompts and intervals.")] = 0,
     json: Json = False,
     quiet: Quiet = False,

@@ -69,7 +69,7 @@ def text(
         Path | None, typer.Option("--lexicon", help="CSV of word,label that clusters are scored with.")
     ] = None,
     out: Out = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the split and of every null.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the split and of every null.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
     dry_run: DryRun = False,
@@ -129,7 +129,7 @@ def synthetic(
     steps: Annotated[int, typer.Option("--steps", help="Of AdamW.")] = 3000,
     seeds: Seeds = "0",
     out: Out = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the world.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the world.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
     dry_run: DryRun = False,

@@ -46,7 +46,7 @@ def sweep(
     shuffles: Annotated[int | None, typer.Option("--shuffles", help="Draws of the label-shuffle control.")] = None,
     controls: Annotated[str, typer.Option("--controls", help="all, few (a tenth of the draws) or none.")] = "all",
     out: Out = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of every random choice.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of every random choice.")] = None,
     json: Json = False,
     quiet: Quiet = False,
     dry_run: DryRun = False,

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from unweave.config import Config, config_from
+from unweave.config import Config, Seed, config_from
 from unweave.directions.rows import finite_rows, source_of
 from unweave.errors import DataError, InputError
 from unweave.features.affine import AffineFeaturizer
@@ -51,7 +51,7 @@ class DASConfig(Config):
     """Pairs a step."""
     lr: float = 5e-3
     """Step size of the basis."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the start and of the batches."""
 
 

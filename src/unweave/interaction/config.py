@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from unweave.config import Config
+from unweave.config import Config, Seed
 from unweave.errors import unknown_name
 
 BASES = ("lib", "pca", "neuron", "random", "whitened_random", "global")
@@ -68,7 +68,7 @@ class ComputeConfig(Config):
     """What sections with closed forms run in; sums over data and eigenproblems are float64 always."""
     matmul: Literal["float32", "float64"] = "float32"
     """Products of edges; their sums are float64 always."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Of random bases and sources."""
 
     @field_validator("edges")

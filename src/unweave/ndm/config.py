@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from unweave.config import Config
+from unweave.config import Config, Seed
 from unweave.errors import InputError
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -115,7 +115,7 @@ class NDMConfig(Config):
     """
     preset: str = "laptop"
     """Where the values come from that were not given."""
-    seed: int = 0
+    seed: Seed = 0
     """Of every draw."""
     rows: RowOptions = RowOptions()
     search: SearchConfig = SearchConfig()

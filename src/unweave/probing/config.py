@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from unweave.config import Config
+from unweave.config import Config, Seed
 from unweave.errors import unknown_name
 from unweave.probing.choosing import NAMES
 
@@ -51,5 +51,5 @@ class ProbeConfig(Config):
     """Draws of groups for the intervals."""
     rows: Annotated[int, Field(ge=50)] = 10_000
     """Most labelled rows a feature uses, when features come from a store."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the split, the sampling of rows, the shuffles and the bootstrap."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unweave.config import Config
+from unweave.config import Config, Seed
 from unweave.probing.config import Ks, Selector
 
 DEFAULT_MODELS = ("minilm", "zoo:docs")
@@ -56,5 +56,5 @@ class StudyConfig(Config):
     """How the units of a probe are chosen: a ranking, as hundreds of probes must fit into minutes; "auto" searches."""
     ablation: AblationConfig = AblationConfig()
     """Of the test of what units do."""
-    seed: int = 0
+    seed: Seed = 0
     """Of every random choice."""

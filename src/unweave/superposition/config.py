@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from unweave.config import Config
+from unweave.config import Config, Seed
 
 Number = float | int
 """What a caller may give for a real number."""
@@ -45,7 +45,7 @@ class BagsConfig(Config):
     """Shares of training, validation and test; None fits and scores on all windows."""
     split_by: Literal["document", "window"] = "document"
     """What the shares are of. Windows that overlap are no independent test."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the split."""
 
     @model_validator(mode="after")

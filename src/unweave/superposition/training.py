@@ -126,12 +126,14 @@ def fit_models(
     """Models of (width, decay, seed), in that order; those of one seed see the same batches, made once.
 
     Raises:
-        InputError: A width below 1, or a decay that is negative or infinite.
+        InputError: A width below 1, a negative seed, or a decay that is negative or infinite.
         DataError: No training windows.
     """
-    for width, decay, _ in wanted:
+    for width, decay, seed in wanted:
         if width < 1:
             raise InputError(f"width is {width}: at least one dimension is needed")
+        if seed < 0:
+            raise InputError(f"seed is {seed}: a number from 0 up is needed")
         if not 0 <= decay < math.inf:
             raise InputError(f"decay is {decay}: a number from 0 up is needed")
     found: dict[tuple[int, Number, int], Autoencoder] = {}

@@ -16,12 +16,15 @@ too little of the tails; the interval then reaches at least as far as Student's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
 
 PERCENTILE_FROM = 50
 WARN_BELOW = 10
+KEPT_NUMBERS = 500_000
+"""Draws of at most so many numbers are kept for the next call, eight tables of them: 32 MB."""
 NO_SPREAD = 1e-6
 """A draw whose standard error is below this times that of the data repeats equal groups: what is left is rounding."""
 
@@ -115,9 +118,20 @@ def combination_interval(
 
 
 def multinomial_counts(groups: int, draws: int, seed: int) -> Float[np.ndarray, "b g"]:
-    """How often each group is drawn in each of the draws of G groups with replacement."""
+    """How often each group is drawn in each of the draws of G groups with replacement; not to be written to."""
+    make = _kept_counts if groups * draws <= KEPT_NUMBERS else _counts
+    return make(groups, draws, seed)
+
+
+def _counts(groups: int, draws: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return rng.multinomial(groups, np.full(groups, 1 / groups), size=draws).astype(np.float64)
+    counts = rng.multinomial(groups, np.full(groups, 1 / groups), size=draws).astype(np.float64)
+    counts.flags.writeable = False
+    return counts
+
+
+_kept_counts = lru_cache(maxsize=8)(_counts)
+"""A table of tests asks for the same draws at every entry."""
 
 
 def _studentised(
@@ -139,15 +153,15 @@ def pivots(
     shifts: np.ndarray, error: np.ndarray, errors: np.ndarray, tails: tuple[float, float], used: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Quantiles of the studentised draws, widened to Student's where a tail's share of the draws has no spread."""
-    from scipy.stats import t as student
+    from scipy.special import stdtrit
 
     spread = np.isfinite(errors) & (errors > NO_SPREAD * error)
     studentised = np.divide(shifts, errors, out=np.full(shifts.shape, np.nan), where=spread)
     lower, upper = _quantiles(studentised, tails)
     short = spread.mean(0) < 1 - tails[0]
     return (
-        np.where(short, np.fmin(lower, student.ppf(tails[0], used - 1)), lower),
-        np.where(short, np.fmax(upper, student.ppf(tails[1], used - 1)), upper),
+        np.where(short, np.fmin(lower, stdtrit(used - 1, tails[0])), lower),
+        np.where(short, np.fmax(upper, stdtrit(used - 1, tails[1])), upper),
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from unweave.config import config_from
 from unweave.probing.config import ProbeConfig
 from unweave.probing.dense import fit_dense, refit_dense
 from unweave.probing.kernel import shuffled
@@ -65,7 +66,8 @@ def decodability(
         >>> found.low > 0.7, abs(found.control - 0.5) < 0.1, found.p_value < 0.01
         (True, True, True)
     """
-    config = ProbeConfig(test=test, seed=seed, shuffles=shuffles, bootstrap=bootstrap)
+    options = {"test": test, "seed": seed, "shuffles": shuffles, "bootstrap": bootstrap}
+    config = config_from(ProbeConfig, options, source="options")
     asked = posed(X, y, groups, config)
     problem = asked.problem
     fit = fit_dense(asked.rows, problem, seed=seed)

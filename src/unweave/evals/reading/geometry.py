@@ -141,7 +141,7 @@ def dimensionality(X: Any, groups: Any = None, seed: int = 0, *, draws: int = 20
     centred = rows - rows.mean(0)
     if not bool(centred.abs().max() > 0):
         raise DataError("the rows are all equal: they fill no dimension")
-    weights = torch.from_numpy(multinomial_counts(grouped.count, draws, seed))[:, grouped.codes]
+    weights = torch.tensor(multinomial_counts(grouped.count, draws, seed))[:, grouped.codes]
     sample = np.array([_effective_rank(centred, one) for one in weights])
     value = _effective_rank(centred, torch.ones(len(rows), dtype=torch.float64))
     # turned about the value: a draw repeats rows, which lowers its rank by about as much as having n rows only does

@@ -90,7 +90,7 @@ def read_write_angle(
         raise InputError("the read-out does not vary over these rows: it has no pattern")
     low, high = float("nan"), float("nan")
     if grouped.count > 1:
-        drawn = torch.from_numpy(multinomial_counts(grouped.count, draws, seed)) @ sums
+        drawn = torch.tensor(multinomial_counts(grouped.count, draws, seed)) @ sums
         cosines = (drawn @ v) / (drawn.norm(dim=1) * v.norm()).clamp_min(torch.finfo(torch.float64).tiny)
         low, high = _reflected(_cosine(pattern, v), cosines.numpy())
     warnings = []

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unweave.activations.haystack import HaystackInputs
-from unweave.config import Config
+from unweave.config import Config, Seed
 from unweave.probing.config import Ks
 
 
@@ -38,5 +38,5 @@ class HaystackConfig(Config):
     """Whether the same is done on the same architecture with random weights."""
     margin: Annotated[float, Field(gt=0)] = 0.1
     """Change of F1 between the smallest and the largest model within which a feature stays."""
-    seed: int = 0
+    seed: Seed = 0
     """Of rows, windows, split, shuffles, bootstrap and random weights."""

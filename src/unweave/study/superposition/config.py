@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unweave.config import Config
+from unweave.config import Config, Seed
 
 
 class TextLabConfig(Config):
@@ -40,5 +40,5 @@ class TextLabConfig(Config):
     """`paper` for the published settings of bags."""
     min_chars: Annotated[int, Field(ge=0)] | None = None
     """Units with fewer characters are dropped."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the split and of every null."""

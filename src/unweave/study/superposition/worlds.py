@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from unweave.config import Config
+from unweave.config import Config, Seed
 from unweave.log import SILENT, Progress
 from unweave.report.record import Figure, Table
 from unweave.study.work import Found
@@ -59,7 +59,7 @@ class WorldLabConfig(Config):
     """Of AdamW."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     """Of the models."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the world."""
 
 
