@@ -44,4 +44,6 @@ def shown(value: Any) -> str:
     """A cell of a table."""
     if value is None:
         return ""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and abs(value) < 1000:
+        return f"{value:.3g}"
+    return f"{value:.0f}" if isinstance(value, float) else str(value)

@@ -51,7 +51,6 @@ def modadd(
     from unweave.cli.lib_tables import peak_mb, show_run
     from unweave.cli.numbers import without_nan
     from unweave.cli.progress import listener
-    from unweave.interaction.labels import pure_shares
     from unweave.interaction.measuring import measure_subject
     from unweave.interaction.subjects import modadd_subject
     from unweave.models.checkpoints import read_state
@@ -77,9 +76,8 @@ def modadd(
         typer.echo(jsonlib.dumps(without_nan(facts)))
         return
     show_run(found)
-    kept = {one.layer: (one.needed or 1) - 1 for one in found.nodes}
-    shares = pure_shares(found.result, subject.sections, kept, subject.sections[-1].d_out - 1)
-    told = ", ".join(f"{layer} {share:.0%} of {kept[layer]}" for layer, share in shares.items() if kept[layer])
+    kept = found.needed()
+    told = ", ".join(f"{layer} {share:.0%} of {kept[layer]}" for layer, share in found.truth.items())
     typer.echo(f"needed directions with 90 % of their power at one frequency: {told or 'none is needed'}")
     typer.echo(f"{facts['seconds']} s, {facts['peak_mb']} MB")
     if out is not None:

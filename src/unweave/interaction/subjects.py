@@ -6,7 +6,7 @@ worth what it does to the logits, so the vocabulary is never looped over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from unweave.errors import DataError, InputError
 from unweave.features.affine import AffineFeaturizer
 from unweave.interaction.builders import chain, mlp, modadd
+from unweave.interaction.labels import pure_shares
+from unweave.interaction.result import InteractionResult
 from unweave.models.modadd import ModularAddition, modadd_pairs, modadd_targets
 from unweave.models.model import Model
 from unweave.models.points import blocks_of, logits_from, unembedding_matrix
@@ -42,6 +44,8 @@ class Subject:
     head: Callable[[Tensor], Tensor] | None = None
     given: dict[str, AffineFeaturizer] = field(default_factory=dict)
     """The basis of the last layer, where it is not its own coordinates."""
+    truth: Callable[[InteractionResult, Mapping[str, int]], dict[str, float]] | None = None
+    """(fit, how many nodes of each layer) -> share of those that are of the known kind."""
 
 
 def modadd_subject(model: Any, name: str = "modadd") -> Subject:
@@ -57,6 +61,9 @@ def modadd_subject(model: Any, name: str = "modadd") -> Subject:
     return Subject(
         name=name, sections=tuple(sections), inputs=training, held_out=test, targets=modadd_targets(test, modulus),
         score="accuracy", tolerance=0.001,
+        truth=lambda result, kept: pure_shares(
+            result, sections, {layer: count for layer, count in kept.items() if count}, modulus
+        ),
     )  # fmt: skip
 
 
