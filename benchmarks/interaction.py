@@ -136,7 +136,7 @@ def compared(data: Path, seeds: Sequence[int], asked: argparse.Namespace) -> dic
         if asked.only != name and (asked.only is not None or name in LEFT_OUT):
             continue
         for seed in seeds:
-            subject = make(seed)
+            subject = subjects.scored_on(make(seed), asked.scored)
             for basis in asked.bases.split(","):
                 dense = basis not in ("lib", "pca", "global")
                 run, seconds = timed(
@@ -243,6 +243,7 @@ def main() -> None:
     )
     parser.add_argument("--only")
     parser.add_argument("--edges", action="store_true", help="ablate edges of language models too")
+    parser.add_argument("--scored", type=int, help="ablations are scored on so many held-out inputs, evenly spread")
     parser.add_argument("--out", type=Path, help="keep every run there, for unweave lib compare")
     parser.add_argument("--bases", default="lib,pca,neuron,random")
     parser.add_argument("--tokens", type=int, default=2048)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from unweave.interaction.measuring import BasisRun
+    from unweave.interaction.subjects import Subject
 
 
 def peak_mb() -> float | None:
@@ -47,3 +50,36 @@ def shown(value: Any) -> str:
     if isinstance(value, float) and abs(value) < 1000:
         return f"{value:.3g}"
     return f"{value:.0f}" if isinstance(value, float) else str(value)
+
+
+def check_report(folder: Path | None, out: Path | None = None) -> None:
+    """Refuses a place for the page, before the work: a file, the artifact's own directory, or someone else's.
+
+    Raises:
+        InputError: It is one of those.
+    """
+    from unweave.errors import InputError
+    from unweave.report.record import RUN
+
+    if folder is None:
+        return
+    if out is not None and folder.resolve() == out.resolve():
+        raise InputError(f"--report and --out are both {out}: choose two directories")
+    taken = next((one for one in (folder, *folder.parents) if one.is_file()), None)
+    if taken is not None:
+        raise InputError(f"--report is {folder}, but {taken} is a file: choose a directory")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / RUN).exists():
+        raise InputError(f"--report is {folder}, which holds other files: choose an empty directory")
+
+
+def write_page(found: BasisRun | list[BasisRun], subject: Subject | None, folder: Path) -> Path:
+    """The page of one run, or of several side by side."""
+    import shlex
+    import sys
+
+    from unweave.study.lib_record import write_basis_report, write_comparison
+
+    command = shlex.join(["unweave", *sys.argv[1:]])
+    if isinstance(found, list) or subject is None:
+        return write_comparison(found if isinstance(found, list) else [found], folder, command=command)
+    return write_basis_report(found, subject, folder, command=command)

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from unweave.cli.options import Debug, Json, Out, Quiet, local, typed
+from unweave.cli.options import Debug, Json, Out, Quiet, Report, local, typed
 
 HELP = """Fit the basis of a modular-addition transformer and count the directions and edges that it needs.
 
 \b
-    unweave lib modadd
+    unweave lib modadd --report page
     unweave lib modadd --checkpoint modadd_seed0.pt --basis pca --json
 
 The checkpoint is a state dict as the code of arXiv 2405.10928 writes it; without one the bundled zoo:modadd is
@@ -40,6 +40,7 @@ def modadd(
         float | None, typer.Option("--abs-threshold", help="Cut eigenvalues here, as the reference does (1e-15).")
     ] = None,
     out: Out = None,
+    report: Report = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of random bases and sources.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -48,7 +49,7 @@ def modadd(
     """Placeholder, replaced by HELP."""
     from unweave.artifact import save
     from unweave.artifact_files import check_replaceable
-    from unweave.cli.lib_tables import peak_mb, show_run
+    from unweave.cli.lib_tables import check_report, peak_mb, show_run, write_page
     from unweave.cli.numbers import without_nan
     from unweave.cli.progress import listener
     from unweave.interaction.measuring import measure_subject
@@ -59,18 +60,20 @@ def modadd(
     start = time.perf_counter()
     if out is not None:
         check_replaceable(out)
+    check_report(report, out)
     source = load_model("zoo:modadd") if checkpoint is None else read_state(checkpoint)
     subject = modadd_subject(source, "zoo:modadd" if checkpoint is None else checkpoint.stem)
     found = measure_subject(
         subject,
         basis=basis,
         seed=seed,
-        null=0 if json else 100,
+        null=0 if json and report is None else 100,
         options={"sources": sources, "abs_threshold": abs_threshold},
         progress=listener(quiet=quiet),
     )
     if out is not None:
         save(found, out)
+    page = None if report is None else write_page(found, subject, report)
     facts = {**found.facts(), "seconds": round(time.perf_counter() - start, 3), "peak_mb": peak_mb()}
     if json:
         typer.echo(jsonlib.dumps(without_nan(facts)))
@@ -82,6 +85,8 @@ def modadd(
     typer.echo(f"{facts['seconds']} s, {facts['peak_mb']} MB")
     if out is not None:
         typer.echo(f"result: {out}")
+    if page is not None:
+        typer.echo(f"report: {page}")
 
 
 modadd.__doc__ = HELP
