@@ -140,8 +140,8 @@ def compared(data: Path, seeds: Sequence[int], asked: argparse.Namespace) -> dic
             for basis in asked.bases.split(","):
                 dense = basis not in ("lib", "pca", "global")
                 run, seconds = timed(
-                    measure_subject, subject, basis=basis, seed=seed, null=20 if dense else 100,
-                    precision=0.01 if dense else 0.0, with_edges=asked.edges or subject.score == "accuracy",
+                    measure_subject, subject, basis=basis, seed=seed, null=asked.null if asked.null is not None else 20 if dense else 100,
+                    precision=0.01 if dense else 0.0, with_edges=asked.edges or subject.head is None,
                     options={"batch": 16} if subject.head is not None else {},
                 )  # fmt: skip
                 sys.stderr.write(f"{run!r}, {seconds['cpu']} CPU-seconds\n")
@@ -243,6 +243,9 @@ def main() -> None:
     )
     parser.add_argument("--only")
     parser.add_argument("--edges", action="store_true", help="ablate edges of language models too")
+    parser.add_argument(
+        "--null", type=int, help="rewired graphs; 0 leaves modules out; 100 if not given, 20 for dense bases"
+    )
     parser.add_argument("--scored", type=int, help="ablations are scored on so many held-out inputs, evenly spread")
     parser.add_argument("--out", type=Path, help="keep every run there, for unweave lib compare")
     parser.add_argument("--bases", default="lib,pca,neuron,random")

@@ -29,8 +29,17 @@ def show_run(found: BasisRun) -> None:
 
     from unweave.cli.tables import show
 
-    columns = ["layer", "kept", "nodes needed", "edges needed", "envelope", "low", "high", "gini"]
-    rows = [[shown(row[column]) for column in columns] for row in found.table()]
+    names = ["layer", "kept", "nodes needed", "edges needed", "envelope", "low", "high", "gini"]
+    table = found.table()
+    columns = [name for name in names if any(row[name] is not None for row in table)]
+    lossy = found.lossy()
+    rows = [
+        [
+            f"> {row['kept']}" if name == "nodes needed" and row["layer"] in lossy else shown(row[name])
+            for name in columns
+        ]
+        for row in table
+    ]
     base = found.nodes[0].base
     show(
         f"{found.model}, basis {found.basis}: {found.nodes[0].score} {base.score:.4f};"
@@ -38,6 +47,8 @@ def show_run(found: BasisRun) -> None:
         columns,
         rows,
     )
+    for layer, told in lossy.items():
+        typer.echo(f"{layer}: {told}")
     typer.echo(f"with every layer projected at once: {found.projected.score:.4f}")
     if found.modules is not None:
         typer.echo(f"modules of the needed edges: {found.modules!r}")

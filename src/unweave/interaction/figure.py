@@ -37,7 +37,7 @@ def graph_columns(
         threshold: As in `InteractionResult.graph`.
         nodes: Most nodes of a layer.
         edges: Most edges, the strongest.
-        only_linked: Leave out nodes that no shown edge reaches.
+        only_linked: Leave out nodes that no shown edge reaches, where any is shown.
 
     Example:
         >>> import torch
@@ -51,7 +51,7 @@ def graph_columns(
     where = _modules(modules)
     order = {layer: result.lambdas[layer].argsort(descending=True)[:nodes].tolist() for layer in result.layers}
     linked = _strongest(result, order, threshold, edges)
-    if only_linked:
+    if only_linked and linked:
         ends = {end for one in linked for end in one[:2]}
         order = {layer: [unit for unit in units if (layer, unit) in ends] for layer, units in order.items()}
     rank = {name: place for place, name in enumerate([*map(str, range(1, MOST_MODULES + 1)), OTHER, NONE])}

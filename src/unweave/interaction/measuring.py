@@ -42,6 +42,24 @@ class BasisRun:
         """Layer -> nodes that it needs, the constant left out; 0 where no number is enough."""
         return {one.layer: (one.needed or 1) - 1 for one in self.nodes}
 
+    def kept(self, layer: str) -> int:
+        """Directions of a layer's basis, the constant left out."""
+        return len(self.result.lambdas[layer])
+
+    def lossy(self) -> dict[str, str]:
+        """Layers whose basis is not enough even with all of its directions, and why."""
+        found = {}
+        for one in self.nodes:
+            kept, rank = self.kept(one.layer), self.result.ranks.get(one.layer)
+            if one.needed is not None and one.needed <= kept + 1:
+                continue
+            told = f"all {kept} directions of the basis together do not keep the {one.score} within {one.tolerance}"
+            varied = rank is not None and rank.variances < rank.width
+            found[one.layer] = told + (
+                f": only {rank.variances} of {rank.width} vary over the inputs; fit on more" if rank and varied else ""
+            )
+        return found
+
     def facts(self) -> dict[str, Any]:
         """Plain values: kept dimensions with the constant, importances without it, edges needed, score by kept nodes,
         score of the model.
@@ -134,17 +152,19 @@ def measure(
         ([4, 4], 1.0)
     """
     result = fit(sections, inputs, basis=basis, seed=seed, progress=progress, **(options or {}))
-    with progress.task("node ablation", None, "layer"):
+    with progress.task("node ablation", None, "layer") as advance:
         nodes = ablate_nodes(
             result, sections, held_out, targets, schedule=schedule, score=score, tolerance=tolerance, head=head
         )
+        advance(len(nodes))
     edges: list[EdgeAblation] = []
     if with_edges:
-        with progress.task("edge ablation", None, "layer"):
+        with progress.task("edge ablation", None, "layer") as advance:
             edges = ablate_edges(
                 result, sections, held_out, targets, score=score, tolerance=tolerance, seed=seed, head=head,
                 precision=precision,
             )  # fmt: skip
+            advance(len(edges))
     scorer = Scorer(
         sections=tuple(sections), inputs=held_out, targets=torch.as_tensor(targets), score=score, batch=2048, head=head
     )

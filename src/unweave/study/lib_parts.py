@@ -106,14 +106,16 @@ def graph_figure(shown: Shown) -> Figure:
             run.result, labels=shown.labels, modules=run.modules, threshold=thresholds, nodes=SHOWN, edges=LINES,
             only_linked=bool(run.edges),
         ),
-        options={"layers": "|".join(run.result.layers), "value": "log10 of the edge", "least": "0", "plain": NONE},
+        options={"layers": "|".join(run.result.layers), "value": "log10 of the edge", "least": "0"}
+        | ({"plain": NONE} if run.modules is not None else {}),
         n=run.result.inputs, seed=run.seed,
     )  # fmt: skip
 
 
 def layer_table(run: BasisRun) -> Table:
     """What each layer needs."""
-    columns = ("layer", "kept", "nodes needed", "edges needed", "envelope", "low", "high", "gini")
+    names = ("layer", "kept", "nodes needed", "edges needed", "envelope", "low", "high", "gini")
+    columns = tuple(name for name in names if any(row[name] is not None for row in run.table()))
     return Table(
         title="Needed, by layer", columns=columns, rows=[tuple(row[one] for one in columns) for row in run.table()],
         note="kept and needed nodes count the constant; edges leave the layer; envelope: from which number on all that"

@@ -91,7 +91,7 @@ def basis_record(run: BasisRun, subject: Subject) -> Record:
     return Record(
         step=STEP, model=run.model, title=f"Nodes and edges that {run.model} needs, {_basis(run)}",
         key=fingerprint(run.table()), summary=sentences(run), figures=tuple(figures), tables=tuple(tables),
-        cards=tuple(node_cards(shown)), results={"layers": run.table()},
+        warnings=warnings(run), cards=tuple(node_cards(shown)), results={"layers": run.table()},
     )  # fmt: skip
 
 
@@ -133,7 +133,9 @@ def sentences(run: BasisRun) -> tuple[str, ...]:
     base = run.nodes[0]
     unit = "the accuracy within 0.1 points" if base.score == "accuracy" else f"the loss within {base.tolerance} nats"
     nodes = "; ".join(
-        f"{one.layer} {'more than all kept' if one.needed is None else one.needed - 1} of {one.base.kept - 1}"
+        f"{one.layer} more than the {run.kept(one.layer)} of its basis"
+        if one.layer in run.lossy()
+        else f"{one.layer} {run.needed()[one.layer]} of {one.base.kept - 1}"
         for one in run.nodes
     )
     said = [f"Directions that keep {unit} of the model's {number(base.base.score, 3)}, one layer at a time: {nodes}."]
@@ -159,6 +161,15 @@ def sentences(run: BasisRun) -> tuple[str, ...]:
         told = "; ".join(f"{layer} {share:.0%} of {kept[layer]}" for layer, share in run.truth.items())
         said.append(f"Needed directions that are about one frequency: {told}.")
     return tuple(said)
+
+
+def warnings(run: BasisRun) -> tuple[str, ...]:
+    """What a reader should know before the numbers.
+
+    Args:
+        run: What `measure` gave.
+    """
+    return tuple(f"At {layer} {run.lossy()[layer]}." for layer in run.lossy())
 
 
 def _write(folder: Path, *records: Record, command: str, described: str) -> Path:
