@@ -106,14 +106,12 @@ def toy(seed: int) -> Subject:
 
 
 def in_one_block(result: Any, kept: Mapping[str, int]) -> dict[str, float]:
-    """Share of the first nodes that read one of the two blocks with nine tenths of what they vary by."""
+    """Share of the first nodes whose direction lies in one of the two blocks with nine tenths of its squared length."""
     found = {}
     for layer, count in kept.items():
-        read = as_affine(result.bases[layer]).read.double()
-        read = read[:, result.lambdas[layer].argsort(descending=True)[:count]]
-        spread = result.variances[layer]
-        weighted = read.square() * (spread[:, None] if len(spread) == len(read) else 1)
-        first = weighted[:4].sum(0) / weighted.sum(0)
+        order = result.lambdas[layer].argsort(descending=True)[:count]
+        mass = as_affine(result.bases[layer]).write.double()[order].square()
+        first = mass[:, :4].sum(1) / mass.sum(1)
         if count:
             found[layer] = float(((first >= PURE) | (first <= 1 - PURE)).double().mean())
     return found

@@ -51,7 +51,7 @@ def fit(
     from unweave.activations.texts import read_texts
     from unweave.artifact import save
     from unweave.artifact_files import check_replaceable
-    from unweave.cli.lib_tables import check_report, peak_mb, show_run, write_page
+    from unweave.cli.lib_tables import check_basis, check_report, peak_mb, show_run, write_page
     from unweave.cli.numbers import without_nan
     from unweave.cli.plans import basis_cost, tell
     from unweave.cli.progress import listener
@@ -63,6 +63,7 @@ def fit(
     if out is not None:
         check_replaceable(out)
     check_report(report, out)
+    check_basis(basis)
     texts = None if text is None else (one.text for one in read_texts(text))
     subject = subject_of(load_model(model), texts, block=block, context=context, windows=windows)
     closed = all(one.form is not None for one in subject.sections)

@@ -63,6 +63,19 @@ def shown(value: Any) -> str:
     return f"{value:.0f}" if isinstance(value, float) else str(value)
 
 
+def check_basis(name: str) -> None:
+    """Refuses an unknown basis before the model is loaded.
+
+    Raises:
+        UnknownName: There is no such basis.
+    """
+    from unweave.errors import unknown_name
+    from unweave.interaction.config import BASES
+
+    if name not in BASES:
+        raise unknown_name("basis", name, BASES)
+
+
 def check_report(folder: Path | None, out: Path | None = None) -> None:
     """Refuses a place for the page, before the work: a file, the artifact's own directory, or someone else's.
 

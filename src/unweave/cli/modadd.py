@@ -49,7 +49,7 @@ def modadd(
     """Placeholder, replaced by HELP."""
     from unweave.artifact import save
     from unweave.artifact_files import check_replaceable
-    from unweave.cli.lib_tables import check_report, peak_mb, show_run, write_page
+    from unweave.cli.lib_tables import check_basis, check_report, peak_mb, show_run, write_page
     from unweave.cli.numbers import without_nan
     from unweave.cli.progress import listener
     from unweave.interaction.measuring import measure_subject
@@ -61,6 +61,7 @@ def modadd(
     if out is not None:
         check_replaceable(out)
     check_report(report, out)
+    check_basis(basis)
     source = load_model("zoo:modadd") if checkpoint is None else read_state(checkpoint)
     subject = modadd_subject(source, "zoo:modadd" if checkpoint is None else checkpoint.stem)
     found = measure_subject(
