@@ -31,7 +31,7 @@ def test_the_page_tells_what_was_measured(subject, runs, tmp_path):
     record = basis_record(runs[0], subject)
     assert record.results["layers"] == runs[0].table()
     needed = {one.layer: one.needed for one in runs[0].edges}
-    assert f"ln1.0 {needed['ln1.0']} of {runs[0].result.edges['ln1.0', 'ln2.0'].numel()}" in record.summary[1]
+    assert f"ln1.0 {needed['ln1.0']} of {runs[0].result.edges['ln1.0', 'ln2.0'].numel():,}" in record.summary[1]
     assert [figure.kind for figure in record.figures] == ["curves", "curves", "graph"]
     assert record.cards[0].title.startswith("Direction 1 of ln1.0: ")  # with its Fourier terms
     assert len(record.cards[0].passages[0].rows[0].pieces) == 3

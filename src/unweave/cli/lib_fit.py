@@ -49,9 +49,7 @@ def fit(
 ) -> None:
     """Placeholder, replaced by HELP."""
     from unweave.activations.texts import read_texts
-    from unweave.artifact import save
-    from unweave.artifact_files import check_replaceable
-    from unweave.cli.lib_tables import check_basis, check_report, peak_mb, show_run, write_page
+    from unweave.cli.lib_tables import check_asked, keep, peak_mb, show_run
     from unweave.cli.numbers import without_nan
     from unweave.cli.plans import basis_cost, tell
     from unweave.cli.progress import listener
@@ -60,10 +58,7 @@ def fit(
     from unweave.models.loading import load_model
 
     start = time.perf_counter()
-    if out is not None:
-        check_replaceable(out)
-    check_report(report, out)
-    check_basis(basis)
+    check_asked(basis, out, report)
     texts = None if text is None else (one.text for one in read_texts(text))
     subject = subject_of(load_model(model), texts, block=block, context=context, windows=windows)
     closed = all(one.form is not None for one in subject.sections)
@@ -78,17 +73,13 @@ def fit(
         return
     progress.note(_plan_line(plan))
     found = measure_subject(subject, **options, progress=progress)
-    if out is not None:
-        save(found, out)
-    page = None if report is None else write_page(found, subject, report)
+    kept = keep(found, subject, out, report)
     facts = {**found.facts(), "seconds": round(time.perf_counter() - start, 3), "peak_mb": peak_mb()}
     if json:
         typer.echo(jsonlib.dumps(without_nan(facts)))
         return
     show_run(found)
-    typer.echo(f"{facts['seconds']} s, {facts['peak_mb']} MB" + ("" if out is None else f"; result: {out}"))
-    if page is not None:
-        typer.echo(f"report: {page}")
+    typer.echo("\n".join([f"{facts['seconds']} s, {facts['peak_mb']} MB", *kept]))
 
 
 fit.__doc__ = HELP

@@ -63,17 +63,35 @@ def shown(value: Any) -> str:
     return f"{value:.0f}" if isinstance(value, float) else str(value)
 
 
-def check_basis(name: str) -> None:
-    """Refuses an unknown basis before the model is loaded.
+def check_asked(basis: str, out: Path | None, report: Path | None) -> None:
+    """Refuses an unknown basis and places that are taken, before the model is loaded.
 
     Raises:
         UnknownName: There is no such basis.
+        InputError: Something else stands at a place.
     """
+    from unweave.artifact_files import check_replaceable
     from unweave.errors import unknown_name
     from unweave.interaction.config import BASES
 
-    if name not in BASES:
-        raise unknown_name("basis", name, BASES)
+    if basis not in BASES:
+        raise unknown_name("basis", basis, BASES)
+    if out is not None:
+        check_replaceable(out)
+    check_report(report, out)
+
+
+def keep(found: BasisRun, subject: Subject, out: Path | None, report: Path | None) -> list[str]:
+    """Saves the run and writes its page where that was asked for, and says where."""
+    from unweave.artifact import save
+
+    told = []
+    if out is not None:
+        save(found, out)
+        told.append(f"result: {out}")
+    if report is not None:
+        told.append(f"report: {write_page(found, subject, report)}")
+    return told
 
 
 def check_report(folder: Path | None, out: Path | None = None) -> None:

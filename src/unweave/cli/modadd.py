@@ -47,9 +47,7 @@ def modadd(
     debug: Debug = False,
 ) -> None:
     """Placeholder, replaced by HELP."""
-    from unweave.artifact import save
-    from unweave.artifact_files import check_replaceable
-    from unweave.cli.lib_tables import check_basis, check_report, peak_mb, show_run, write_page
+    from unweave.cli.lib_tables import check_asked, keep, peak_mb, show_run
     from unweave.cli.numbers import without_nan
     from unweave.cli.progress import listener
     from unweave.interaction.measuring import measure_subject
@@ -58,10 +56,7 @@ def modadd(
     from unweave.models.loading import load_model
 
     start = time.perf_counter()
-    if out is not None:
-        check_replaceable(out)
-    check_report(report, out)
-    check_basis(basis)
+    check_asked(basis, out, report)
     source = load_model("zoo:modadd") if checkpoint is None else read_state(checkpoint)
     subject = modadd_subject(source, "zoo:modadd" if checkpoint is None else checkpoint.stem)
     found = measure_subject(
@@ -72,22 +67,16 @@ def modadd(
         options={"sources": sources, "abs_threshold": abs_threshold},
         progress=listener(quiet=quiet),
     )
-    if out is not None:
-        save(found, out)
-    page = None if report is None else write_page(found, subject, report)
+    kept = keep(found, subject, out, report)
     facts = {**found.facts(), "seconds": round(time.perf_counter() - start, 3), "peak_mb": peak_mb()}
     if json:
         typer.echo(jsonlib.dumps(without_nan(facts)))
         return
     show_run(found)
-    kept = found.needed()
-    told = ", ".join(f"{layer} {share:.0%} of {kept[layer]}" for layer, share in found.truth.items())
+    needed = found.needed()
+    told = ", ".join(f"{layer} {share:.0%} of {needed[layer]}" for layer, share in found.truth.items())
     typer.echo(f"needed directions with 90 % of their power at one frequency: {told or 'none is needed'}")
-    typer.echo(f"{facts['seconds']} s, {facts['peak_mb']} MB")
-    if out is not None:
-        typer.echo(f"result: {out}")
-    if page is not None:
-        typer.echo(f"report: {page}")
+    typer.echo("\n".join([f"{facts['seconds']} s, {facts['peak_mb']} MB", *kept]))
 
 
 modadd.__doc__ = HELP

@@ -141,7 +141,7 @@ def sentences(run: BasisRun) -> tuple[str, ...]:
     said = [f"Directions that keep {unit} of the model's {number(base.base.score, 3)}, one layer at a time: {nodes}."]
     if run.edges:
         edges = "; ".join(
-            f"{one.layer} {'none is enough' if one.needed is None else one.needed} of {one.mask.numel()}"
+            f"{one.layer} {'none is enough' if one.needed is None else f'{one.needed:,}'} of {one.mask.numel():,}"
             for one in run.edges
         )
         said.append(f"Edges that do so, by the layer they leave: {edges}.")
