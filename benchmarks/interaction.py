@@ -2,7 +2,8 @@
 
     python benchmarks/interaction.py golden [--data ../shared/data]     gates of specs/lib.md, facts 1 to 8
     python benchmarks/interaction.py speed [--data ...]                 modular addition, seed 0: wall, CPU, memory
-    python benchmarks/interaction.py compare [--data ...] [--seeds 5]   LIB, PCA, neurons, random: one table
+    python benchmarks/interaction.py compare [--only "digits, retrained"] [--bases lib,pca] [--seeds 0,1,2] [--out DIR]
+                                                                        LIB, PCA, neurons, random: one table
     python benchmarks/interaction.py attention [--data ...]             attention in closed form against derivatives
     python benchmarks/interaction.py cost                               seconds against width, positions and inputs
     python benchmarks/interaction.py gpt2 [--tokens 4096]               one block of GPT-2 small's shape, random weights
@@ -13,35 +14,34 @@ Prints one JSON document. Seconds are process_time (all threads) unless they say
 from __future__ import annotations
 
 import argparse
-import gzip
-import importlib.util
 import json
 import resource
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+import interaction_subjects as subjects
+from unweave.artifact import save
 from unweave.features.affine import AffineFeaturizer
 from unweave.interaction.ablation import ablate_nodes
 from unweave.interaction.builders import modadd, sections_of
+from unweave.interaction.comparing import compare
 from unweave.interaction.edge_ablation import ablate_edges
 from unweave.interaction.fit import fit
-from unweave.interaction.labels import pure_shares
-from unweave.interaction.measuring import compare, measure_subject
+from unweave.interaction.measuring import measure_subject
 from unweave.interaction.norms import Norm
 from unweave.interaction.perceptron import Mlp
-from unweave.interaction.subjects import Subject, digits_subject, language_subject, modadd_subject, perceptron_subject
 from unweave.models.checkpoints import read_state
 from unweave.models.loading import load_model
 from unweave.models.modadd import modadd_pairs, modadd_targets
 
+LEFT_OUT = ("authors' modadd", "CIFAR-10 JPEG")
+"""Compared only where asked for by name: the first has two checkpoints, the second needs Pillow."""
 LAYERS = ("ln1.0", "ln2.0", "unembed")
 TRAIN, TEST = modadd_pairs()
 TARGETS = modadd_targets(TEST)
@@ -127,110 +127,28 @@ def speed(data: Path) -> dict[str, Any]:
     return found
 
 
-def mnist(data: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(training images, test images, test labels)."""
-    files = {path.name: path for path in (data / "images/mnist").rglob("*") if path.is_file()}
-
-    def read(part: str, header: int) -> np.ndarray:
-        name = next((one for one in files if part in one), None)
-        if name is None:
-            return np.zeros(0, dtype=np.uint8)
-        raw = files[name].read_bytes()
-        return np.frombuffer(gzip.decompress(raw) if name.endswith(".gz") else raw, dtype=np.uint8)[header:]
-
-    test = torch.tensor(read("t10k-images", 16).reshape(-1, 784) / 255)
-    train = read("train-images", 16)
-    fitted = torch.tensor(train.reshape(-1, 784) / 255) if len(train) else test[:5000]
-    return fitted[:10_000], test, torch.tensor(read("t10k-labels", 8).astype(int))
-
-
-def block_toy(seed: int) -> Subject:
-    """Four hidden layers of width 8 in two blocks; the class is the largest of eight outputs."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def half() -> torch.Tensor:
-        return torch.randn(4, 4, generator=generator, dtype=torch.float64) * 2**0.5 / 2
-
-    layers = [(torch.block_diag(half(), half()), torch.zeros(8)) for _ in range(5)]
-    inputs = torch.randn(10_000, 8, generator=generator, dtype=torch.float64)
-    outputs = inputs
-    for number, (weight, _) in enumerate(layers):
-        outputs = outputs @ weight if number == len(layers) - 1 else torch.relu(outputs @ weight)
-    return perceptron_subject(layers, (inputs[:5000], inputs[5000:], outputs[5000:].argmax(1)), "block-diagonal toy")
-
-
-def subjects(data: Path, only: str | None) -> list[Subject]:
-    found = [modadd_subject(load_model("zoo:modadd"), "zoo:modadd")]
-    if data.is_dir():
-        for seed in (0, 1):
-            state = read_state(data / f"lib/checkpoints/modadd_seed{seed}.pt")
-            found.append(modadd_subject(state, f"authors' modadd {seed}"))
-        state = read_state(data / "lib/checkpoints/mnist_mlp.pt")
-        found.append(perceptron_subject(state, mnist(data), "authors' MNIST"))
-        if importlib.util.find_spec("PIL") is not None and (only is None or only in "CIFAR-10 JPEG"):
-            found.append(cifar(data))
-    return [*found, digits_subject(load_model("zoo:digits"))]
-
-
-def compared(data: Path, seeds: int, only: str | None, bases: Sequence[str]) -> dict[str, Any]:
-    """Every subject under every basis; random bases over several draws."""
+def compared(data: Path, seeds: Sequence[int], asked: argparse.Namespace) -> dict[str, Any]:
+    """Models under every basis and seed. The graphs of dense bases have few nulls and a bisection to one per cent: each
+    draw and each trial is slow.
+    """
     runs = []
-    chosen = [one for one in subjects(data, only) if only is None or only in one.name]
-    if only is None or only in "block-diagonal toy":
-        chosen.append(block_toy(0))
-    for subject in chosen:
-        for basis in bases:
-            for seed in range(seeds if basis == "random" else 1):
-                null = 100 if basis in ("lib", "pca") else 20  # the graphs of the others are dense: each draw is slow
-                runs.append(measure_subject(subject, basis=basis, seed=seed, null=null))
-                sys.stderr.write(f"{runs[-1].table()}\n")
-    if only is None or only in "zoo:docs":
-        runs += docs_runs(bases)
-    if (data / "models/stories260K").is_dir() and (only is None or only in "stories260K"):
-        runs += stories_runs(data, bases)
-    found: dict[str, Any] = {"bases": compare(runs), "layers": [row for run in runs for row in run.table()]}
-    found["share of nodes with 90 % of their power at one frequency"] = {
-        f"{run.model}, {run.basis}": pure(run, chosen) for run in runs if "modadd" in run.model and run.seed == 0
-    }
-    return found
-
-
-def pure(run: Any, chosen: list[Subject]) -> dict[str, float]:
-    """Among the nodes that the model needs."""
-    subject = next(one for one in chosen if one.name == run.model)
-    kept = {nodes.layer: (nodes.needed or 1) - 1 for nodes in run.nodes}
-    return pure_shares(run.result, subject.sections, kept)
-
-
-def docs_runs(bases: Sequence[str]) -> list[Any]:
-    return language_runs(docs(context=64, windows=64), bases)
-
-
-def docs(*, context: int, windows: int) -> Subject:
-    from unweave.models import zoo
-    from unweave.models.zoo import corpus
-
-    held_out = set(zoo.facts("docs")["held_out"])
-    texts = [one.text for one in corpus.documentation() if one.name in held_out]
-    return language_subject(load_model("zoo:docs"), texts, context=context, windows=windows)
-
-
-def stories_runs(data: Path, bases: Sequence[str]) -> list[Any]:
-    return language_runs(stories(data), bases)
-
-
-def stories(data: Path) -> Subject:
-    raw = gzip.decompress((data / "text/corpora/tinystories_1000.json.gz").read_bytes())
-    texts = [one if isinstance(one, str) else one["story"] for one in json.loads(raw)]
-    return language_subject(load_model(str(data / "models/stories260K")), texts, context=64, windows=64)
-
-
-def language_runs(subject: Subject, bases: Sequence[str]) -> list[Any]:
-    found = []
-    for basis in bases:
-        found.append(measure_subject(subject, basis=basis, with_edges=False, options={"batch": 16}))
-        sys.stderr.write(f"{found[-1].table()}\n")
-    return found
+    for name, make in subjects.names(data).items():
+        if asked.only != name and (asked.only is not None or name in LEFT_OUT):
+            continue
+        for seed in seeds:
+            subject = subjects.scored_on(make(seed), asked.scored)
+            for basis in asked.bases.split(","):
+                dense = basis not in ("lib", "pca", "global")
+                run, seconds = timed(
+                    measure_subject, subject, basis=basis, seed=seed, null=asked.null if asked.null is not None else 20 if dense else 100,
+                    precision=0.01 if dense else 0.0, with_edges=asked.edges or subject.head is None,
+                    options={"batch": 16} if subject.head is not None else {},
+                )  # fmt: skip
+                sys.stderr.write(f"{run!r}, {seconds['cpu']} CPU-seconds\n")
+                if asked.out is not None:
+                    save(run, asked.out / f"{name} {basis} {seed}")
+                runs.append(run)
+    return {"bases": compare(runs), "layers": compare(runs, each_layer=True)}
 
 
 def attention(data: Path) -> dict[str, Any]:
@@ -238,7 +156,7 @@ def attention(data: Path) -> dict[str, Any]:
     coordinates, which is what it cost without a closed form; then its edges, on two windows.
     """
     found = {}
-    for subject in (stories(data), docs(context=64, windows=32)):
+    for subject in (subjects.stories(data), subjects.docs(context=64, windows=32)):
         section = subject.sections[0]
         closed_chain = list(subject.sections)
         without = [replace(section, form=None), *subject.sections[1:]]
@@ -260,38 +178,6 @@ def attention(data: Path) -> dict[str, Any]:
         )
         found[subject.name] = one
     return found
-
-
-def cifar(data: Path, seed: int = 0) -> Subject:
-    """The paper's network and recipe on fewer and lossy images; needs Pillow, which the project does not."""
-    from io import BytesIO
-
-    from PIL import Image
-
-    def part(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        with np.load(data / f"images/cifar10/{name}.npz") as held:
-            raw, ends, labels = held["jpeg"].tobytes(), held["offsets"], held["labels"]
-        images = [np.asarray(Image.open(BytesIO(raw[a:b])).convert("RGB")) for a, b in pairwise(ends)]
-        flat = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).flatten(1).double() / 255
-        return flat, torch.from_numpy(labels.astype(int))
-
-    (train, classes), (test, targets) = part("train_20000"), part("test_10000")
-    torch.manual_seed(seed)
-    sizes = (3072, 100, 100, 10)
-    layers = [torch.nn.Linear(a, b) for a, b in pairwise(sizes)]
-    net = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2])
-    optimiser = torch.optim.Adam(net.parameters(), lr=1e-3)
-    for _ in range(12):
-        for some in torch.randperm(len(train)).split(64):
-            optimiser.zero_grad()
-            torch.nn.functional.cross_entropy(net(train[some].float()), classes[some]).backward()
-            optimiser.step()
-    weights = [(one.weight.detach().T.double(), one.bias.detach().double()) for one in layers]
-    found = torch.relu(torch.relu(test @ weights[0][0] + weights[0][1]) @ weights[1][0] + weights[1][1])
-    right = ((found @ weights[2][0] + weights[2][1]).argmax(1) == targets).double().mean()
-    sys.stderr.write(f"{float(right):.4f} right of all {len(test)} test images\n")
-    some = slice(0, 2000)  # every edge of a dense basis is a product over all of them
-    return perceptron_subject(weights, (train[:10_000], test[some], targets[some]), f"CIFAR-10 JPEG, seed {seed}")
 
 
 def cost() -> dict[str, Any]:
@@ -352,8 +238,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["golden", "speed", "compare", "cost", "attention", "gpt2"])
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--seeds", default="0", help="0,1,2: of the random basis, the training or the data, see interaction_subjects.py"
+    )
     parser.add_argument("--only")
+    parser.add_argument("--edges", action="store_true", help="ablate edges of language models too")
+    parser.add_argument(
+        "--null", type=int, help="rewired graphs; 0 leaves modules out; 100 if not given, 20 for dense bases"
+    )
+    parser.add_argument("--scored", type=int, help="ablations are scored on so many held-out inputs, evenly spread")
+    parser.add_argument("--out", type=Path, help="keep every run there, for unweave lib compare")
     parser.add_argument("--bases", default="lib,pca,neuron,random")
     parser.add_argument("--tokens", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=2)
@@ -361,7 +255,7 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     run = {
         "golden": lambda: golden(asked.data), "speed": lambda: speed(asked.data), "cost": cost,
-        "compare": lambda: compared(asked.data, asked.seeds, asked.only, asked.bases.split(",")),
+        "compare": lambda: compared(asked.data, [int(one) for one in asked.seeds.split(",")], asked),
         "attention": lambda: attention(asked.data), "gpt2": lambda: gpt2(asked.tokens),
     }[asked.what]  # fmt: skip
     print(json.dumps(run(), indent=1, default=float))

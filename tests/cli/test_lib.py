@@ -37,24 +37,30 @@ def test_modadd_prints_what_outside_checks_rely_on(unweave, checkpoint, basis):
         assert found["node_ablation"][layer]["11"] == found["accuracy"]
 
 
-def test_modadd_says_what_share_of_the_needed_directions_is_about_one_frequency(unweave, checkpoint):
-    done = unweave("lib", "modadd", "--checkpoint", str(checkpoint))
+def test_modadd_says_what_share_of_the_needed_directions_is_about_one_frequency(unweave, checkpoint, tmp_path):
+    done = unweave("lib", "modadd", "--checkpoint", str(checkpoint), "--report", str(tmp_path / "page"))
     assert done.code == 0
+    assert "Direction 1 of ln1.0" in (tmp_path / "page" / "report.html").read_text(encoding="utf-8")
     assert "needed directions with 90 % of their power at one frequency: " in done.out
 
 
 def test_a_fit_is_saved_loaded_and_compared(unweave, tmp_path):
-    for basis in ("lib", "pca"):
-        done = unweave("lib", "fit", "--model", "zoo:digits", "--basis", basis, "--out", str(tmp_path / basis))
-        assert done.code == 0
-        assert "nodes needed" in done.out
+    done = unweave("lib", "fit", "--model", "zoo:digits", "--out", str(tmp_path / "lib"))
+    assert done.code == 0
+    assert "nodes needed" in done.out
     assert repr(uw.load(tmp_path / "lib")).startswith("BasisRun(zoo:digits, lib")
+    subject = uw.interaction.digits_subject(uw.load_model("zoo:digits"))
+    uw.save(uw.interaction.measure_subject(subject, basis="pca"), tmp_path / "pca")  # its graph's null takes seconds
     done = unweave("lib", "compare", str(tmp_path / "lib"), str(tmp_path / "pca"), "--json")
     rows = {row["basis"]: row for row in done.document["bases"]}
     assert rows["lib"]["edges"] < rows["pca"]["edges"]
     assert rows["pca"]["edges against lib"] == rows["pca"]["edges"] - rows["lib"]["edges"]
-    done = unweave("lib", "compare", str(tmp_path / "lib"), str(tmp_path / "pca"))
+    page = tmp_path / "page"
+    done = unweave("lib", "compare", str(tmp_path / "lib"), str(tmp_path / "pca"), "--report", str(page))
     assert "summed over layers" in done.out
+    assert done.out.endswith(f"report: {page / 'report.html'}\n")
+    done = unweave("lib", "compare", str(tmp_path / "lib"), str(tmp_path / "pca"), "--layers")
+    assert "layers.2" in done.out
 
 
 def test_a_language_model_says_its_plan_first(unweave, plans, tmp_path):
@@ -93,6 +99,19 @@ def test_a_place_that_is_taken_is_told_before_anything_is_computed(unweave, tmp_
         assert done.code == 2
         assert done.message == f"unweave: {tmp_path} exists and is not an artifact: choose another path"
         assert done.err.count("\n") == 1
+
+
+def test_a_page_has_a_directory_of_its_own(unweave, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    for place, message in (
+        (tmp_path, "which holds other files: choose an empty directory"),
+        (tmp_path / "mine.txt" / "page", "mine.txt is a file: choose a directory"),
+    ):
+        done = unweave("lib", "modadd", "--report", str(place))
+        assert done.code == 2
+        assert message in done.message
+    done = unweave("lib", "modadd", "--report", str(tmp_path / "one"), "--out", str(tmp_path / "one"))
+    assert "choose two directories" in done.message
 
 
 def test_a_file_that_is_no_checkpoint_is_named(unweave, tmp_path):

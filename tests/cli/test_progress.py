@@ -34,6 +34,12 @@ def test_one_is_not_many(capsys):
     assert capsys.readouterr().err.startswith("probe: 1 site in ")
 
 
+def test_several_batches_are_spelt_so(capsys):
+    with progress.Lines().task("moments", 2, "batch") as advance:
+        advance(2)
+    assert capsys.readouterr().err.startswith("moments: 2 batches in ")
+
+
 def test_lines_are_plain(capsys):
     progress.Lines().note("plan: [bold]3[/bold] rows")
     assert capsys.readouterr() == ("", "plan: [bold]3[/bold] rows\n")

@@ -1,10 +1,13 @@
 """Ablation: against the slow definition, at its ends, and on a network whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from interaction.nets import affine, attention, block, close, draw, transformer, without_forms
+from unweave.features.affine import AffineFeaturizer
 from unweave.interaction import schedules
 from unweave.interaction.ablation import ablate_nodes, envelope
 from unweave.interaction.builders import mlp, sections_of
@@ -36,8 +39,6 @@ def test_masked_outputs_are_those_of_one_run_for_each_output(name, share):
     masks = torch.rand(4, 5, generator=torch.Generator().manual_seed(1)) < share
     masks[3] = masks[0]
     if section is None:
-        from dataclasses import replace
-
         section = replace(sections_of([FORMS["relu"]], ["a", "b"], lambda x: x)[0], form=form)
     local = Local(x=X, function=form.forward)
     z = (X - source.origin) @ source.read
@@ -59,6 +60,28 @@ def test_attention_on_a_few_different_rows_is_looked_up():
     one = masked_outputs(section, Local(x=few, function=form.forward), masks, source, target)
     other = masked_outputs(section, Local(x=many, function=form.forward), masks, source, target)
     close(other[:2000], one, 1e-12)
+
+
+def test_outputs_that_are_a_neuron_each_are_one_product():
+    """As where neurons stand behind a perceptron's layer: the same as through a basis that reads several at once."""
+    form = block(act="relu", skip=False)
+    section = sections_of([form], ["a", "b"], lambda x: x)[0]
+    source, mixed = affine(6, 5), affine(6, 4, seed=4)
+    single = replace(form, w_out=torch.eye(9).double() * 3, b_out=draw(9))
+    read = torch.zeros(9, 4).double()
+    read[[2, 0, 7, 7], [0, 1, 2, 3]] = torch.tensor([1.0, -2.0, 3.0, 0.0]).double()
+    target = AffineFeaturizer(read=read, write=draw(4, 9), origin=draw(9))
+    masks = torch.rand(4, 5, generator=torch.Generator().manual_seed(1)) < 0.5
+    alone = sections_of([single], ["a", "b"], lambda x: x)[0]
+    z = (X - source.origin) @ source.read
+    for one, at in ((alone, target), (section, mixed)):
+        forward = one.form.forward
+        expected = [
+            (forward(source.origin + (z * mask) @ source.write) - at.origin) @ at.read[:, unit]
+            for unit, mask in enumerate(masks)
+        ]
+        found = masked_outputs(one, Local(x=X, function=forward), masks, source, at)
+        close(found, torch.stack(expected, -1), 1e-12)
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +171,17 @@ def test_bisection_from_the_sparse_end_ends_where_bisection_from_the_dense_end_d
     assert schedules.bisect(total, lambda kept: tried.append(kept) or kept >= needed) == total - low == max(needed, 1)
     assert len(tried) <= 31
     assert schedules.bisect(total, lambda _kept: False) is None
+
+
+def test_a_coarse_bisection_ends_near_and_never_below():
+    for needed in (1, 60, 133, 4161, 6566, 16641):
+        tried = []
+        found = schedules.bisect(
+            16641, lambda n, least=needed, seen=tried: seen.append(n) or n >= least, precision=0.02
+        )
+        assert found is not None
+        assert needed <= found <= 1.02 * needed + 1
+        assert len(tried) <= 23
 
 
 def test_intervals_come_from_inputs():

@@ -9,7 +9,7 @@ import pytest
 from golden_maps import MAPS
 from report_figures import FIGURES, HOSTILE, figure
 from unweave.errors import InputError
-from unweave.report.charts import DRAW, NEEDS, PALETTE, specification
+from unweave.report.charts import DRAW, GREY, NEEDS, PALETTE, specification
 
 KEPT = ("type", "field", "datum")
 
@@ -286,3 +286,22 @@ def test_colours_are_told_apart_and_enough():
     scale = found["layer"][0]["encoding"]["color"]["scale"]
     assert scale["domain"] == names
     assert len(set(scale["range"])) == 7
+
+
+def test_modules_stand_in_order_and_nodes_of_none_are_grey():
+    names = ["none", "other", "10", "2"]
+    count = len(names)
+    data = {
+        "what": ["node"] * count, "x": [0.0] * count, "y": [0.0, 1.0, 2.0, 3.0], "x2": [None] * count,
+        "y2": [None] * count, "value": [1.0] * count, "module": names, "label": names,
+    }  # fmt: skip
+    scale = specification(figure("graph", data, plain="none"))["layer"][1]["encoding"]["color"]["scale"]
+    assert scale == {"domain": ["2", "10", "other", "none"], "range": [*PALETTE[:3], GREY]}
+
+
+@pytest.mark.parametrize(("x", "ticks"), [([3, 1, 6], [1, 3, 6]), (list(range(1, 21)), [1, 2, 4, 8, 16])])
+def test_few_numbers_are_all_marked_and_many_by_powers_of_two(x, ticks):
+    column = [0.0] * len(x)
+    data = {"x": x, "y": column, "low": column, "high": column, "series": ["s"] * len(x)}
+    found = specification(figure("curves", data, x_scale="log2"))
+    assert found["layer"][1]["encoding"]["x"]["axis"]["values"] == ticks

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unweave.cli.options import Debug, DryRun, Json, Out, Quiet
+from unweave.cli.options import Debug, DryRun, Json, Out, Quiet, Report
 
 if TYPE_CHECKING:
     from unweave.interaction.subjects import Subject
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 HELP = """Fit the local interaction basis of a model and count the directions that it needs.
 
 \b
-    unweave lib fit --model zoo:digits --out digits
+    unweave lib fit --model zoo:digits --out digits --report page
     unweave lib fit --model zoo:docs --text corpus.txt --block 5 --basis pca --out pca
 
 A language model is taken one block at a time, from the stream before it to the last norm, and scored by its
 next-token loss on windows that nothing was fitted on; nodes needed keep it within 0.01 nats. Its edges are ablated
-only with --edges: each coordinate is then a run of its own. In Python: uw.load("digits").
+only with --edges: each coordinate is then a run of its own. In Python: uw.load("digits"). --report writes a page:
+curves, the graph, and cards of the most important directions with the inputs that move them most.
 """
 
 
@@ -39,6 +40,7 @@ def fit(
     windows: Annotated[int, typer.Option("--windows", min=1, help="Windows to fit on, and as many to score.")] = 32,
     edges: Annotated[bool, typer.Option("--edges", help="Ablate edges of a language model too.")] = False,
     out: Out = None,
+    report: Report = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -47,9 +49,7 @@ def fit(
 ) -> None:
     """Placeholder, replaced by HELP."""
     from unweave.activations.texts import read_texts
-    from unweave.artifact import save
-    from unweave.artifact_files import check_replaceable
-    from unweave.cli.lib_tables import peak_mb, show_run
+    from unweave.cli.lib_tables import check_asked, keep, peak_mb, show_run
     from unweave.cli.numbers import without_nan
     from unweave.cli.plans import basis_cost, tell
     from unweave.cli.progress import listener
@@ -58,8 +58,7 @@ def fit(
     from unweave.models.loading import load_model
 
     start = time.perf_counter()
-    if out is not None:
-        check_replaceable(out)
+    check_asked(basis, out, report)
     texts = None if text is None else (one.text for one in read_texts(text))
     subject = subject_of(load_model(model), texts, block=block, context=context, windows=windows)
     closed = all(one.form is not None for one in subject.sections)
@@ -74,14 +73,13 @@ def fit(
         return
     progress.note(_plan_line(plan))
     found = measure_subject(subject, **options, progress=progress)
-    if out is not None:
-        save(found, out)
+    kept = keep(found, subject, out, report)
     facts = {**found.facts(), "seconds": round(time.perf_counter() - start, 3), "peak_mb": peak_mb()}
     if json:
         typer.echo(jsonlib.dumps(without_nan(facts)))
         return
     show_run(found)
-    typer.echo(f"{facts['seconds']} s, {facts['peak_mb']} MB" + ("" if out is None else f"; result: {out}"))
+    typer.echo("\n".join([f"{facts['seconds']} s, {facts['peak_mb']} MB", *kept]))
 
 
 fit.__doc__ = HELP

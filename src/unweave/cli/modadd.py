@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from unweave.cli.options import Debug, Json, Out, Quiet, local, typed
+from unweave.cli.options import Debug, Json, Out, Quiet, Report, local, typed
 
 HELP = """Fit the basis of a modular-addition transformer and count the directions and edges that it needs.
 
 \b
-    unweave lib modadd
+    unweave lib modadd --report page
     unweave lib modadd --checkpoint modadd_seed0.pt --basis pca --json
 
 The checkpoint is a state dict as the code of arXiv 2405.10928 writes it; without one the bundled zoo:modadd is
@@ -40,50 +40,43 @@ def modadd(
         float | None, typer.Option("--abs-threshold", help="Cut eigenvalues here, as the reference does (1e-15).")
     ] = None,
     out: Out = None,
+    report: Report = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of random bases and sources.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Placeholder, replaced by HELP."""
-    from unweave.artifact import save
-    from unweave.artifact_files import check_replaceable
-    from unweave.cli.lib_tables import peak_mb, show_run
+    from unweave.cli.lib_tables import check_asked, keep, peak_mb, show_run
     from unweave.cli.numbers import without_nan
     from unweave.cli.progress import listener
-    from unweave.interaction.labels import pure_shares
     from unweave.interaction.measuring import measure_subject
     from unweave.interaction.subjects import modadd_subject
     from unweave.models.checkpoints import read_state
     from unweave.models.loading import load_model
 
     start = time.perf_counter()
-    if out is not None:
-        check_replaceable(out)
+    check_asked(basis, out, report)
     source = load_model("zoo:modadd") if checkpoint is None else read_state(checkpoint)
     subject = modadd_subject(source, "zoo:modadd" if checkpoint is None else checkpoint.stem)
     found = measure_subject(
         subject,
         basis=basis,
         seed=seed,
-        null=0 if json else 100,
+        null=0 if json and report is None else 100,
         options={"sources": sources, "abs_threshold": abs_threshold},
         progress=listener(quiet=quiet),
     )
-    if out is not None:
-        save(found, out)
+    kept = keep(found, subject, out, report)
     facts = {**found.facts(), "seconds": round(time.perf_counter() - start, 3), "peak_mb": peak_mb()}
     if json:
         typer.echo(jsonlib.dumps(without_nan(facts)))
         return
     show_run(found)
-    kept = {one.layer: (one.needed or 1) - 1 for one in found.nodes}
-    shares = pure_shares(found.result, subject.sections, kept, subject.sections[-1].d_out - 1)
-    told = ", ".join(f"{layer} {share:.0%} of {kept[layer]}" for layer, share in shares.items() if kept[layer])
+    needed = found.needed()
+    told = ", ".join(f"{layer} {share:.0%} of {needed[layer]}" for layer, share in found.truth.items())
     typer.echo(f"needed directions with 90 % of their power at one frequency: {told or 'none is needed'}")
-    typer.echo(f"{facts['seconds']} s, {facts['peak_mb']} MB")
-    if out is not None:
-        typer.echo(f"result: {out}")
+    typer.echo("\n".join([f"{facts['seconds']} s, {facts['peak_mb']} MB", *kept]))
 
 
 modadd.__doc__ = HELP

@@ -50,6 +50,10 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", parser=typed, callback=directory, metavar="<path>", help="Directory to write to."),
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", parser=typed, callback=local, metavar="<path>", help="Directory for report.html."),
+]
 OutPlace = Annotated[
     Any,
     typer.Option("--out", "-o", parser=place, callback=free, metavar="<path>", help="Directory or URL to write to."),

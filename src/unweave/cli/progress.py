@@ -47,7 +47,7 @@ class Bars:
             TextColumn("{task.description:<20}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn(f"{unit}s"),
+            TextColumn(_many(unit)),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
@@ -74,12 +74,19 @@ class Lines:
             done += count
             if time.monotonic() - last >= EVERY_SECONDS:
                 last = time.monotonic()
-                self.note(f"{title}: {done:,}{f' of {total:,}' if total else ''} {unit}s after {last - start:.0f} s")
+                whole = f" of {total:,}" if total else ""
+                self.note(f"{title}: {done:,}{whole} {_many(unit)} after {last - start:.0f} s")
 
         yield advance
-        self.note(f"{title}: {done:,} {unit}{'' if done == 1 else 's'} in {time.monotonic() - start:.1f} s")
+        units = unit if done == 1 else _many(unit)
+        self.note(f"{title}: {done:,} {units} in {time.monotonic() - start:.1f} s")
 
     def note(self, text: str) -> None:
         """One line."""
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
+
+
+def _many(unit: str) -> str:
+    """The plural of a unit."""
+    return unit + ("es" if unit.endswith(("ch", "sh", "s", "x")) else "s")

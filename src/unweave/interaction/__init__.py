@@ -7,6 +7,7 @@ from unweave.interaction.ablation import ablate_nodes as ablate_nodes
 from unweave.interaction.builders import chain as chain
 from unweave.interaction.builders import mlp as mlp
 from unweave.interaction.builders import modadd as modadd
+from unweave.interaction.comparing import compare as compare
 from unweave.interaction.edge_ablation import EdgeAblation as EdgeAblation
 from unweave.interaction.edge_ablation import ablate_edges as ablate_edges
 from unweave.interaction.edge_ablation import kept_thresholds as kept_thresholds
@@ -23,7 +24,6 @@ from unweave.interaction.labels import labelled as labelled
 from unweave.interaction.labels import pure_shares as pure_shares
 from unweave.interaction.labels import top_inputs as top_inputs
 from unweave.interaction.measuring import BasisRun as BasisRun
-from unweave.interaction.measuring import compare as compare
 from unweave.interaction.measuring import measure as measure
 from unweave.interaction.measuring import measure_subject as measure_subject
 from unweave.interaction.modules import Modules as Modules

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unweave.interaction.modules import Modules
+from unweave.interaction.modules import Modules, Node
 from unweave.interaction.result import InteractionResult
 
 MOST_NODES = 24
 """Nodes of a layer that a figure shows."""
 MOST_EDGES = 400
-NONE = "none"
-"""The module of a node without one."""
+MOST_MODULES = 6
+"""Modules with a name of their own, the largest; a figure has no more colours."""
+NONE, OTHER = "none", "other"
+"""The module of a node without one, and of a node in a small one."""
 
 
 def graph_columns(
@@ -23,9 +25,10 @@ def graph_columns(
     threshold: Mapping[tuple[str, str], float] | None = None,
     nodes: int = MOST_NODES,
     edges: int = MOST_EDGES,
+    only_linked: bool = False,
 ) -> dict[str, list[Any]]:
     """Rows for every node (`what` = node, its importance as share of its layer's largest) and every edge between shown
-    nodes (its log weight), at places from left to right and by falling importance.
+    nodes (its log weight), at places from left to right, by module and falling importance. Modules are counted from 1.
 
     Args:
         result: The fit.
@@ -34,6 +37,7 @@ def graph_columns(
         threshold: As in `InteractionResult.graph`.
         nodes: Most nodes of a layer.
         edges: Most edges, the strongest.
+        only_linked: Leave out nodes that no shown edge reaches, where any is shown.
 
     Example:
         >>> import torch
@@ -44,8 +48,18 @@ def graph_columns(
         >>> columns["what"].count("node"), columns["what"].count("edge")
         (6, 3)
     """
-    where = {} if modules is None else {node: str(number) for number, one in enumerate(modules.members) for node in one}
+    where = _modules(modules)
     order = {layer: result.lambdas[layer].argsort(descending=True)[:nodes].tolist() for layer in result.layers}
+    linked = _strongest(result, order, threshold, edges)
+    if only_linked and linked:
+        ends = {end for one in linked for end in one[:2]}
+        order = {layer: [unit for unit in units if (layer, unit) in ends] for layer, units in order.items()}
+    rank = {name: place for place, name in enumerate([*map(str, range(1, MOST_MODULES + 1)), OTHER, NONE])}
+    if modules is not None:
+        order = {
+            layer: sorted(units, key=lambda unit, layer=layer: rank[where.get((layer, unit), NONE)])
+            for layer, units in order.items()
+        }
     places = {
         (layer, unit): (float(column), float(row))
         for column, layer in enumerate(result.layers)
@@ -61,27 +75,37 @@ def graph_columns(
                 "module": where.get((layer, unit), NONE), "label": f"{layer} {unit + 1} {told}".strip(),
             }
         )  # fmt: skip
-    rows += sorted(_edge_rows(result, places, where, threshold), key=lambda row: -row["value"])[:edges]
+    for source, target, value in linked:
+        (x, y), (x2, y2) = places[source], places[target]
+        rows.append(
+            {
+                "what": "edge", "x": x, "y": y, "x2": x2, "y2": y2, "value": value, "module": where.get(source, NONE),
+                "label": f"{source[0]} {source[1] + 1} to {target[0]} {target[1] + 1}",
+            }
+        )  # fmt: skip
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _edge_rows(
+def _modules(modules: Modules | None) -> dict[Node, str]:
+    """Node -> its module's name."""
+    members = () if modules is None else modules.members
+    return {
+        node: str(number) if number <= MOST_MODULES else OTHER for number, one in enumerate(members, 1) for node in one
+    }
+
+
+def _strongest(
     result: InteractionResult,
-    places: Mapping[tuple[str, int], tuple[float, float]],
-    where: Mapping[tuple[str, int], str],
+    order: Mapping[str, Sequence[int]],
     threshold: Mapping[tuple[str, str], float] | None,
-) -> list[dict[str, Any]]:
-    rows = []
-    for block in result.graph("log", threshold=threshold).edges:
-        for i, j in (block.weight > 0).nonzero().tolist():
-            source, target = (str(block.source), i), (str(block.target), j)
-            if source in places and target in places:
-                (x, y), (x2, y2) = places[source], places[target]
-                rows.append(
-                    {
-                        "what": "edge", "x": x, "y": y, "x2": x2, "y2": y2, "value": float(block.weight[i, j]),
-                        "module": where.get(source, NONE),
-                        "label": f"{source[0]} {i + 1} to {target[0]} {j + 1}",
-                    }
-                )  # fmt: skip
-    return rows
+    count: int,
+) -> list[tuple[Node, Node, float]]:
+    """The strongest edges between the nodes, as (source, target, log weight)."""
+    nodes = {layer: set(units) for layer, units in order.items()}
+    found = [
+        ((str(block.source), i), (str(block.target), j), float(block.weight[i, j]))
+        for block in result.graph("log", threshold=threshold).edges
+        for i, j in (block.weight > 0).nonzero().tolist()
+        if i in nodes[str(block.source)] and j in nodes[str(block.target)]
+    ]
+    return sorted(found, key=lambda one: -one[2])[:count]

@@ -57,6 +57,10 @@ def masked(
         between = source.write.to(z) @ form.weight.to(z) @ columns
         start = form.forward(source.origin.to(z)) @ columns - origin
         return lambda masks: z @ (between * masks.T) + start
+    if isinstance(form, Mlp) and form.is_plain and not form.skip:
+        alone = form.w_out.to(z) @ columns
+        if bool(((alone != 0).sum(0) <= 1).all()):
+            return _neurons(form, z, source, alone, target)
     run = _runner(section, local, z, source)
     positions = _positions(local)
 
@@ -87,6 +91,19 @@ def _runner(section: Section, local: Local, z: Tensor, source: AffineFeaturizer)
             return local.function(origin + z[..., kept] @ write[kept]) @ columns
 
     return run
+
+
+def _neurons(
+    form: Mlp, z: Tensor, source: AffineFeaturizer, after: Tensor, target: AffineFeaturizer
+) -> Callable[[Tensor], Tensor]:
+    """Where each output is one neuron: its mask goes into that neuron's weights, one product for all outputs."""
+    which = after.abs().argmax(0)
+    read = (source.write.to(z) @ form.w_in.to(z))[:, which]
+    start = (source.origin.to(z) @ form.w_in.to(z) + form.b_in.to(z))[which]
+    scale = after.gather(0, which[None])[0]
+    fixed = (form.b_out.to(z) - target.origin.to(z)) @ target.read.to(z)
+    act = ACTIVATIONS[form.act]
+    return lambda masks: act((z @ (read * masks.T)).add_(start)) * scale + fixed
 
 
 def _mlp(form: Mlp, z: Tensor, source: AffineFeaturizer) -> Callable[[Tensor, Tensor], Tensor]:

@@ -1,20 +1,15 @@
-"""What a basis is worth: fitted on some inputs, ablated on others, its graph cut into modules; several side by side.
-
-A basis alone says nothing: the same numbers for principal components, neurons and random rotations stand beside it,
-over seeds where there is chance in them.
-"""
+"""What a basis is worth: fitted on some inputs, ablated on others, its graph cut into modules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unweave.errors import InputError
 from unweave.interaction.ablation import NodeAblation, Point, Scorer, ablate_nodes, affine_basis, point
 from unweave.interaction.edge_ablation import EdgeAblation, ablate_edges, kept_thresholds
 from unweave.interaction.fit import fit
@@ -39,6 +34,31 @@ class BasisRun:
     """Score with every layer but the last put through its basis and back at once; `kept` is the sum of their nodes."""
     modules: Modules | None = None
     """Of the edges that the model needs."""
+    truth: dict[str, float] = field(default_factory=dict)
+    """Layer -> share of its needed nodes that are of the known kind, where one is known: about one frequency in modular
+    addition. Layers that need none are left out."""
+
+    def needed(self) -> dict[str, int]:
+        """Layer -> nodes that it needs, the constant left out; 0 where no number is enough."""
+        return {one.layer: (one.needed or 1) - 1 for one in self.nodes}
+
+    def kept(self, layer: str) -> int:
+        """Directions of a layer's basis, the constant left out."""
+        return len(self.result.lambdas[layer])
+
+    def lossy(self) -> dict[str, str]:
+        """Layers whose basis is not enough even with all of its directions, and why."""
+        found = {}
+        for one in self.nodes:
+            kept, rank = self.kept(one.layer), self.result.ranks.get(one.layer)
+            if one.needed is not None and one.needed <= kept + 1:
+                continue
+            told = f"all {kept} directions of the basis together do not keep the {one.score} within {one.tolerance}"
+            varied = rank is not None and rank.variances < rank.width
+            found[one.layer] = told + (
+                f": only {rank.variances} of {rank.width} vary over the inputs; fit on more" if rank and varied else ""
+            )
+        return found
 
     def facts(self) -> dict[str, Any]:
         """Plain values: kept dimensions with the constant, importances without it, edges needed, score by kept nodes,
@@ -99,6 +119,7 @@ def measure(
     head: Callable[[Tensor], Tensor] | None = None,
     null: int = 100,
     with_edges: bool = True,
+    precision: float = 0.0,
     schedule: Any = "exponential",
     options: Mapping[str, Any] | None = None,
     progress: Progress = SILENT,
@@ -118,6 +139,7 @@ def measure(
         head: The chain's last rows -> outputs, where the chain ends before them.
         null: Rewired graphs that the modules are compared with; 0 leaves modules out.
         with_edges: Whether edges are ablated; a section without a closed form runs once a coordinate for that.
+        precision: As in `ablate_edges`: .01 halves the cost of dense graphs.
         schedule: Numbers of nodes that are tried, as in `ablate_nodes`.
         options: More options of `fit`.
         progress: Who listens.
@@ -130,16 +152,19 @@ def measure(
         ([4, 4], 1.0)
     """
     result = fit(sections, inputs, basis=basis, seed=seed, progress=progress, **(options or {}))
-    with progress.task("node ablation", None, "layer"):
+    with progress.task("node ablation", None, "layer") as advance:
         nodes = ablate_nodes(
             result, sections, held_out, targets, schedule=schedule, score=score, tolerance=tolerance, head=head
         )
+        advance(len(nodes))
     edges: list[EdgeAblation] = []
     if with_edges:
-        with progress.task("edge ablation", None, "layer"):
+        with progress.task("edge ablation", None, "layer") as advance:
             edges = ablate_edges(
-                result, sections, held_out, targets, score=score, tolerance=tolerance, seed=seed, head=head
-            )
+                result, sections, held_out, targets, score=score, tolerance=tolerance, seed=seed, head=head,
+                precision=precision,
+            )  # fmt: skip
+            advance(len(edges))
     scorer = Scorer(
         sections=tuple(sections), inputs=held_out, targets=torch.as_tensor(targets), score=score, batch=2048, head=head
     )
@@ -162,6 +187,7 @@ def measure_subject(
     seed: int = 0,
     null: int = 0,
     with_edges: bool = True,
+    precision: float = 0.0,
     schedule: Any = "exponential",
     options: Mapping[str, Any] | None = None, progress: Progress = SILENT,
 ) -> BasisRun:  # fmt: skip
@@ -173,6 +199,7 @@ def measure_subject(
         seed: Of everything random.
         null: Rewired graphs that the modules are compared with; 0 leaves modules out.
         with_edges: Whether edges are ablated.
+        precision: As in `ablate_edges`.
         schedule: Numbers of nodes that are tried, as in `ablate_nodes`.
         options: More options of `fit`.
         progress: Who listens.
@@ -195,64 +222,16 @@ def measure_subject(
         subject.sections, subject.inputs, subject.held_out, subject.targets,
         basis=subject.given if subject.given and basis == "lib" else made, model=subject.name, seed=seed,
         score=subject.score, tolerance=subject.tolerance, head=subject.head, null=null, with_edges=with_edges,
-        schedule=schedule, options=options, progress=progress,
+        precision=precision, schedule=schedule, options=options, progress=progress,
     )  # fmt: skip
-    return replace(found, basis=basis)
+    truth = {} if subject.truth is None else subject.truth(found.result, found.needed())
+    return replace(found, basis=basis, truth=truth)
 
 
 def _with_given(subject: Subject, basis: str, seed: int) -> dict[str, Any]:
     """A basis without a gradient step, with the last layer's as it is given."""
     plain = fit(subject.sections, subject.inputs, basis=basis, edges="none", seed=seed)
     return {**plain.bases, **subject.given}
-
-
-def compare(runs: Sequence[BasisRun]) -> list[dict[str, Any]]:
-    """One row for every model and basis: means over seeds and layers' sums, and what `lib` needs less or more.
-
-    Args:
-        runs: Of the same models under several bases and seeds.
-
-    Returns:
-        Dictionaries with `model`, `basis`, `seeds`, `nodes` and `edges` (needed, summed over layers; None where a layer
-            reaches its target with no number), `projected`, `modularity`, `p`, `edges against lib` (the mean of paired
-            differences over seeds, positive where `lib` needs fewer) and `pairs`.
-
-    Raises:
-        InputError: No runs.
-
-    Example:
-        >>> from unweave.interaction.builders import mlp
-        >>> net, X = mlp([(torch.eye(4), torch.zeros(4)), (torch.eye(4), torch.zeros(4))]), torch.rand(99, 4)
-        >>> runs = [measure(net, X, X, X.argmax(1), basis=name, null=0) for name in ("neuron", "pca")]
-        >>> [row["edges"] for row in compare(runs)][0]
-        8.0
-    """
-    if not runs:
-        raise InputError("no runs to compare: give at least one")
-    found = []
-    lib = {(one.model, one.seed): _total(one) for one in runs if one.basis == "lib"}
-    for model, basis in dict.fromkeys((one.model, one.basis) for one in runs):
-        mine = [one for one in runs if (one.model, one.basis) == (model, basis)]
-        pairs = [
-            (_total(one), lib.get((model, one.seed), lib.get((model, 0))))
-            for one in mine
-        ]  # fmt: skip
-        differences = [a - b for a, b in pairs if a is not None and b is not None]
-        found.append(
-            {
-                "model": model,
-                "basis": basis,
-                "seeds": len(mine),
-                "nodes": _mean([_sum([at.needed for at in one.nodes]) for one in mine]),
-                "edges": _mean([_total(one) for one in mine]),
-                "projected": _mean([one.projected.score for one in mine]),
-                "modularity": _mean([None if one.modules is None else one.modules.modularity for one in mine]),
-                "p": _mean([None if one.modules is None else one.modules.p_value for one in mine]),
-                "edges against lib": None if basis == "lib" else _mean(list(differences) or [None]),
-                "pairs": len(differences),
-            }
-        )
-    return found
 
 
 def _projected(result: InteractionResult, scorer: Scorer) -> Point:
@@ -279,17 +258,3 @@ def _modules(result: InteractionResult, edges: Sequence[EdgeAblation], null: int
     if not any(bool((block.weight > 0).any()) for block in graph.edges if block.target != result.layers[-1]):
         return None
     return modules(graph, null=null, without=(result.layers[-1],))
-
-
-def _total(run: BasisRun) -> float | None:
-    return _sum([one.needed for one in run.edges])
-
-
-def _sum(values: Sequence[int | None]) -> float | None:
-    known = [one for one in values if one is not None]
-    return float(sum(known)) if known and len(known) == len(values) else None
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [one for one in values if one is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None

@@ -36,7 +36,7 @@ def linear(width: int) -> list[int]:
     return list(range(width + 1))
 
 
-def bisect(total: int, is_enough: Callable[[int], bool]) -> int | None:
+def bisect(total: int, is_enough: Callable[[int], bool], *, precision: float = 0.0) -> int | None:
     """The number kept at the one crossing that halving the number left out ends at; None if all are not enough.
 
     Dense trials cost most, so the halving begins at the sparse end: the first number there that is enough and the next
@@ -46,10 +46,13 @@ def bisect(total: int, is_enough: Callable[[int], bool]) -> int | None:
     Args:
         total: Number of edges, or of nodes.
         is_enough: Whether keeping this many reaches the target.
+        precision: The halving ends once the crossing is known to this share of it; 0 goes on to the last one.
 
     Example:
         >>> bisect(16641, lambda kept: kept >= 133)
         133
+        >>> bisect(16641, lambda kept: kept >= 6566, precision=0.02)
+        6631
     """
     halvings = [0]
     while total - halvings[-1] > 1:
@@ -62,7 +65,7 @@ def bisect(total: int, is_enough: Callable[[int], bool]) -> int | None:
         bad = left_out
     if good is None:
         return None
-    while bad - good > 1:
+    while bad - good > max(1, precision * (total - good)):
         middle = (good + bad) // 2
         if is_enough(total - middle):
             good = middle

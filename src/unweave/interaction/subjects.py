@@ -6,7 +6,7 @@ worth what it does to the logits, so the vocabulary is never looped over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from unweave.errors import DataError, InputError
 from unweave.features.affine import AffineFeaturizer
 from unweave.interaction.builders import chain, mlp, modadd
+from unweave.interaction.labels import fourier_labels, pure_shares, spelt
+from unweave.interaction.result import InteractionResult
 from unweave.models.modadd import ModularAddition, modadd_pairs, modadd_targets
 from unweave.models.model import Model
 from unweave.models.points import blocks_of, logits_from, unembedding_matrix
@@ -42,6 +44,12 @@ class Subject:
     head: Callable[[Tensor], Tensor] | None = None
     given: dict[str, AffineFeaturizer] = field(default_factory=dict)
     """The basis of the last layer, where it is not its own coordinates."""
+    truth: Callable[[InteractionResult, Mapping[str, int]], dict[str, float]] | None = None
+    """(fit, how many nodes of each layer) -> share of those that are of the known kind."""
+    label: Callable[[InteractionResult], dict[str, tuple[str, ...]]] | None = None
+    """Fit -> layer -> what each node stands for."""
+    spell: Callable[[int], tuple[str, ...]] | None = None
+    """Number of a held-out input -> its pieces, one a position where it has positions."""
 
 
 def modadd_subject(model: Any, name: str = "modadd") -> Subject:
@@ -57,6 +65,13 @@ def modadd_subject(model: Any, name: str = "modadd") -> Subject:
     return Subject(
         name=name, sections=tuple(sections), inputs=training, held_out=test, targets=modadd_targets(test, modulus),
         score="accuracy", tolerance=0.001,
+        truth=lambda result, kept: pure_shares(
+            result, sections, {layer: count for layer, count in kept.items() if count}, modulus
+        ),
+        label=lambda result: {
+            layer: tuple(map(spelt, terms)) for layer, terms in fourier_labels(result, sections, modulus).items()
+        },
+        spell=lambda row: (f"{int(test[row, 0])} + ", f"{int(test[row, 1])}", " = "),
     )  # fmt: skip
 
 
@@ -71,7 +86,7 @@ def perceptron_subject(layers: Any, images: tuple[Tensor, Tensor, Tensor], name:
     """
     return Subject(
         name=name, sections=tuple(mlp(layers, act=act)), inputs=images[0], held_out=images[1], targets=images[2],
-        score="accuracy", tolerance=0.001,
+        score="accuracy", tolerance=0.001, spell=lambda row: (f"image {row} of class {int(images[2][row])}",),
     )  # fmt: skip
 
 
@@ -129,6 +144,7 @@ def language_subject(
         tolerance=0.01,
         head=lambda rows: logits_from(model.module, family, rows.to(model.dtype)),
         given={"final_norm": logit_readout(model)},
+        spell=lambda row: tuple(model.tokenizer.decode([token]) for token in ids[half + row, :-1].tolist()),
     )
 
 

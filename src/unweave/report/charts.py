@@ -43,6 +43,7 @@ LOOKS: Mapping[str, Any] = MappingProxyType(
     }
 )
 """Vega-Lite's configuration, the same for all figures."""
+MOST_TICKS = 12
 NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "curves": ("x", "y", "low", "high", "series"),
@@ -82,7 +83,7 @@ def specification(figure: Figure) -> dict[str, Any]:
 
 def _curves(figure: Figure) -> Any:
     logarithmic = figure.options.get("x_scale") == "log2"
-    places = sorted({value for value in figure.data["x"] if isinstance(value, int | float)})
+    places = _ticks(figure, logarithmic=logarithmic)
     x = alt.X(
         "x:Q",
         title=figure.options.get("x", ""),
@@ -121,6 +122,14 @@ def _curves(figure: Figure) -> Any:
             figure,
         )
     return _selected(chart.properties(width=560, height=260), figure)
+
+
+def _ticks(figure: Figure, *, logarithmic: bool) -> Any:
+    """Every x where they are few; else powers of two, or what the axis chooses."""
+    known = sorted({value for value in figure.data["x"] if isinstance(value, int | float)})
+    if len(known) <= MOST_TICKS:
+        return known
+    return [2**power for power in range(int(known[-1]).bit_length())] if logarithmic else alt.Undefined
 
 
 def _heatmap(figure: Figure) -> Any:
@@ -245,11 +254,13 @@ def _graph(figure: Figure) -> Any:
     )
     x = alt.X("x:Q", axis=axis, scale=alt.Scale(domain=[-0.2, max(len(names) - 0.8, 0.2)]))
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(reverse=True))
-    modules = _distinct(figure, "module")
+    plain = figure.options.get("plain")
+    modules = sorted(_distinct(figure, "module"), key=lambda name: (name == plain, not name.isdigit(), len(name), name))
+    colors = [GREY if name == plain else PALETTE[number % len(PALETTE)] for number, name in enumerate(modules)]
     color = alt.Color(
         "module:N",
         sort=modules,
-        scale=alt.Scale(domain=modules, range=[PALETTE[number % len(PALETTE)] for number in range(len(modules))]),
+        scale=alt.Scale(domain=modules, range=colors),
         legend=alt.Legend(title="module", orient="top") if len(modules) > 1 else None,
     )
     base = alt.Chart(ROWS)

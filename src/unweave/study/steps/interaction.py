@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from unweave.errors import DataError, InputError
+from unweave.interaction.comparing import compare
 from unweave.interaction.figure import graph_columns
 from unweave.interaction.labels import top_inputs
-from unweave.interaction.measuring import BasisRun, compare, measure_subject
+from unweave.interaction.measuring import BasisRun, measure_subject
 from unweave.interaction.subjects import Subject, language_subject
 from unweave.report.record import Card, Figure, Passage, Passages, Table
 from unweave.study.words import one_line
