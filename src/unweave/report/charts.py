@@ -83,13 +83,13 @@ def specification(figure: Figure) -> dict[str, Any]:
 
 def _curves(figure: Figure) -> Any:
     logarithmic = figure.options.get("x_scale") == "log2"
-    places = _ticks(figure, logarithmic=logarithmic)
+    places = sorted({value for value in figure.data["x"] if isinstance(value, int | float)})
     x = alt.X(
         "x:Q",
         title=figure.options.get("x", ""),
         scale=alt.Scale(type="log", base=2) if logarithmic else alt.Scale(zero=False),
         axis=alt.Axis(
-            values=places,
+            values=_ticks(places, logarithmic=logarithmic),
             format="d" if all(value == int(value) for value in places) else ".2~g",
             grid=False,
         ),
@@ -124,9 +124,8 @@ def _curves(figure: Figure) -> Any:
     return _selected(chart.properties(width=560, height=260), figure)
 
 
-def _ticks(figure: Figure, *, logarithmic: bool) -> Any:
+def _ticks(known: list[int | float], *, logarithmic: bool) -> Any:
     """Every x where they are few; else powers of two, or what the axis chooses."""
-    known = sorted({value for value in figure.data["x"] if isinstance(value, int | float)})
     if len(known) <= MOST_TICKS:
         return known
     return [2**power for power in range(int(known[-1]).bit_length())] if logarithmic else alt.Undefined
