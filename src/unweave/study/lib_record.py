@@ -17,6 +17,7 @@ from unweave.interaction.measuring import BasisRun
 from unweave.interaction.subjects import Subject
 from unweave.report.page import write_report
 from unweave.report.record import ModelEntry, Record, Run, write_record, write_run
+from unweave.study.flow import versions
 from unweave.study.lib_parts import (
     Shown,
     edge_curves,
@@ -173,8 +174,6 @@ def warnings(run: BasisRun) -> tuple[str, ...]:
 
 
 def _write(folder: Path, *records: Record, command: str, described: str) -> Path:
-    from unweave.version import __version__
-
     entries = []
     for place, record in enumerate(records):
         inside = f"models/{place}"
@@ -197,7 +196,7 @@ def _write(folder: Path, *records: Record, command: str, described: str) -> Path
             )
         )
     run = Run(
-        command=command, config={"command": command}, versions={"unweave": __version__}, models=tuple(entries),
+        command=command, config={"command": command}, versions=versions(), models=tuple(entries),
         status="complete", planned=("Interaction basis",),
     )  # fmt: skip
     write_run(folder, run)
