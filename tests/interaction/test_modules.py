@@ -14,6 +14,7 @@ from unweave.features.bases import neurons
 from unweave.features.bundle import Bundle
 from unweave.features.graph import EdgeBlock, FeatureGraph
 from unweave.interaction.builders import mlp, sections_of
+from unweave.interaction.communities import Network, communities, modularity
 from unweave.interaction.export import graph_json, write_graphml, write_json
 from unweave.interaction.fit import fit
 from unweave.interaction.forms import Linear
@@ -37,6 +38,15 @@ def graph_of(*weights):
     bundle = Bundle(parts={name: neurons(size, site=name) for name, size in zip(names, sizes, strict=True)})
     blocks = [EdgeBlock(source=a, target=b, weight=w) for a, b, w in zip(names, names[1:], weights, strict=False)]
     return FeatureGraph(nodes=bundle, edges=tuple(blocks))
+
+
+def as_networkx(graph):
+    """All its edges, nodes as (layer, unit)."""
+    whole = nx.Graph()
+    for block in graph.edges:
+        for i, j in (block.weight > 0).nonzero().tolist():
+            whole.add_edge((block.source, i), (block.target, j), weight=float(block.weight[i, j]))
+    return whole
 
 
 BLOCKS = torch.block_diag(*(torch.ones(4, 4) for _ in range(3)))
@@ -77,8 +87,7 @@ def test_resolution_decides_the_number():
 def test_modularity_is_that_of_the_definition():
     graph = graph_of(BLOCKS + 0.1 * RANDOM[:12, :12])
     found = modules(graph, null=0)
-    whole = nx.Graph()
-    whole.add_weighted_edges_from(_edges(graph.edges[0]))
+    whole = as_networkx(graph)
     strength = dict(whole.degree(weight="weight"))
     total = sum(strength.values())
     q = sum(
@@ -89,14 +98,37 @@ def test_modularity_is_that_of_the_definition():
 
 
 def test_rewiring_keeps_degrees_and_weights_and_nothing_else():
-    edges = _edges(graph_of(RANDOM * torch.rand(16, 16, generator=torch.Generator().manual_seed(1))).edges[0])
-    rewired = _rewired(edges, np.random.default_rng(0))
-    assert len({(a, b) for a, b, _ in rewired}) == len(edges)
-    for end in (0, 1):
-        before, after = (sorted(one[end] for one in found) for found in (edges, rewired))
-        assert before == after
-    assert sorted(w for *_, w in rewired) == sorted(w for *_, w in edges)
-    assert len({(a, b) for a, b, _ in rewired} & {(a, b) for a, b, _ in edges}) < 0.6 * len(edges)
+    graph = graph_of(RANDOM * torch.rand(16, 16, generator=torch.Generator().manual_seed(1)))
+    ends, weights = _edges(graph.edges[0], {"layer0": 0, "layer1": 16})
+    rewired, permuted = _rewired(ends, weights, np.random.default_rng(0))
+    before, after = ({tuple(pair) for pair in one.tolist()} for one in (ends, rewired))
+    assert len(after) == len(ends)
+    assert np.array_equal(np.sort(ends, axis=0), np.sort(rewired, axis=0))
+    assert np.array_equal(np.sort(weights), np.sort(permuted))
+    assert len(after & before) < 0.6 * len(ends)
+
+
+@pytest.mark.parametrize("kind", ["weighted", "ties", "loops"])
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 3.0])
+def test_the_louvain_method_is_that_of_networkx(kind, gamma):
+    random = np.random.default_rng(0)
+    for seed in range(4):
+        there = np.triu(random.random((40, 40)) < random.choice([0.08, 0.3]), 0 if kind == "loops" else 1)
+        ends = np.argwhere(there)[random.permutation(there.sum())]
+        _, ends = np.unique(ends, return_inverse=True)
+        ends = ends.reshape(-1, 2)
+        weights = np.ones(len(ends)) if kind == "ties" else random.random(len(ends))
+        graph = nx.Graph()
+        count = int(ends.max()) + 1
+        graph.add_nodes_from(range(count))
+        graph.add_weighted_edges_from((a, b, w) for (a, b), w in zip(ends.tolist(), weights.tolist(), strict=True))
+        network = Network(ends, weights, count)
+        found = communities(network, gamma, seed)
+        parts = [set(np.flatnonzero(found == label).tolist()) for label in range(found.max() + 1)]
+        assert parts == nx.community.louvain_communities(graph, resolution=gamma, seed=seed)
+        assert modularity(network, found, gamma) == pytest.approx(
+            nx.community.modularity(graph, parts, resolution=gamma), abs=1e-12
+        )
 
 
 def test_outputs_are_left_out_and_empty_graphs_refused():

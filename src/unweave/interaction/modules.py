@@ -11,17 +11,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unweave.errors import InputError
 from unweave.features.graph import EdgeBlock, FeatureGraph
+from unweave.interaction.communities import Network, communities, modularity
 from unweave.tensors.multiplicity import rank_p
 
 SWAPS = 3
 """Attempted swaps an edge: enough for the degrees alone to be left."""
 
 Node = tuple[str, int]
+Edges = tuple[Int[np.ndarray, "edges 2"], Float[np.ndarray, " edges"]]
+"""Numbers of the units at both ends, and weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,73 +90,81 @@ def modules(
         >>> [len(one) for one in found.members], found.p_value < 0.05
         ([6, 6], True)
     """
-    import networkx as nx
     from sklearn.metrics import adjusted_mutual_info_score
 
     blocks = [one for one in graph.edges if one.source not in without and one.target not in without]
-    edges = [edge for block in blocks for edge in _edges(block)]
-    if not edges:
+    starts = _starts(blocks)
+    edges = [_edges(block, starts) for block in blocks]
+    if not any(len(ends) for ends, _ in edges):
         raise InputError("the graph has no edges: lower the threshold, or fit with edges")
-    whole = _graph(edges)
-    runs = [nx.community.louvain_communities(whole, resolution=gamma, seed=seed) for seed in range(seeds)]
-    scores = [nx.community.modularity(whole, one, resolution=gamma) for one in runs]
+    units, whole = _network(edges)
+    nodes = [_node(unit, starts) for unit in units.tolist()]
+    runs = [communities(whole, gamma, seed) for seed in range(seeds)]
+    scores = [modularity(whole, one, gamma) for one in runs]
     best = runs[int(np.argmax(scores))]
-    names = [_names(one, list(whole)) for one in runs]
-    pairs = [(a, b) for a in range(seeds) for b in range(a)]
-    agreement = [adjusted_mutual_info_score(names[a], names[b]) for a, b in pairs]
+    agreement = [adjusted_mutual_info_score(runs[a], runs[b]) for a in range(seeds) for b in range(a)]
     drawn = []
     for draw in range(null):
         random = np.random.default_rng([draw, 1])
-        rewired = _graph([edge for block in blocks for edge in _rewired(_edges(block), random)])
-        found = nx.community.louvain_communities(rewired, resolution=gamma, seed=draw)  # one run, as `scores[0]` is
-        drawn.append(float(nx.community.modularity(rewired, found, resolution=gamma)))
+        _, rewired = _network([_rewired(ends, weights, random) for ends, weights in edges])
+        drawn.append(modularity(rewired, communities(rewired, gamma, draw), gamma))  # one run, as `scores[0]` is
+    members = [[nodes[place] for place in np.flatnonzero(best == label)] for label in range(best.max() + 1)]
     return Modules(
-        members=tuple(tuple(sorted(one)) for one in sorted(best, key=lambda one: (-len(one), sorted(one)))),
+        members=tuple(tuple(sorted(one)) for one in sorted(members, key=lambda one: (-len(one), sorted(one)))),
         gamma=gamma,
         modularity=float(max(scores)),
-        modularity_plain=float(nx.community.modularity(whole, best)),
+        modularity_plain=modularity(whole, best, 1.0),
         agreement=float(np.mean(agreement)) if agreement else 1.0,
         null=tuple(drawn),
         p_value=rank_p(scores[0], drawn) if null else float("nan"),
-        edges=len(edges),
+        edges=len(whole.weights),
     )
 
 
-def _graph(edges: Sequence[tuple[Node, Node, float]]):
-    import networkx as nx
+def _starts(blocks: Sequence[EdgeBlock]) -> dict[str, int]:
+    """Layer -> number of its first unit among the units of all layers."""
+    sizes: dict[str, int] = {}
+    for block in blocks:
+        sizes[str(block.source)], sizes[str(block.target)] = block.weight.shape
+    return dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
 
-    graph = nx.Graph()
-    graph.add_weighted_edges_from(edges)
-    return graph
+
+def _node(unit: int, starts: Mapping[str, int]) -> Node:
+    """The layer of a number, and which of its units that is."""
+    layer = max((start, layer) for layer, start in starts.items() if start <= unit)[1]
+    return layer, unit - starts[layer]
 
 
-def _edges(block: EdgeBlock) -> list[tuple[Node, Node, float]]:
+def _edges(block: EdgeBlock, starts: Mapping[str, int]) -> Edges:
     weight: Float[Tensor, "source target"] = block.weight
-    return [
-        ((str(block.source), i), (str(block.target), j), float(weight[i, j]))
-        for i, j in (weight > 0).nonzero().tolist()
-    ]
+    places = (weight > 0).nonzero()
+    first = np.array([starts[str(block.source)], starts[str(block.target)]])
+    return places.numpy() + first, weight[places[:, 0], places[:, 1]].double().numpy()
 
 
-def _rewired(edges: list[tuple[Node, Node, float]], random: np.random.Generator) -> list[tuple[Node, Node, float]]:
+def _network(edges: Sequence[Edges]) -> tuple[np.ndarray, Network]:
+    """The units in the order in which edges name them, and the edges between their places in it."""
+    ends, weights = (np.concatenate(one) for one in zip(*edges, strict=True))
+    units, first, which = np.unique(ends.ravel(), return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    places = np.argsort(order)  # of each unit
+    return units[order], Network(places[which].reshape(-1, 2), weights, len(units))
+
+
+def _rewired(ends: np.ndarray, weights: np.ndarray, random: np.random.Generator) -> Edges:
     """Ends swapped between pairs of edges wherever that makes no double edge, weights permuted."""
-    ends = [(source, target) for source, target, _ in edges]
-    there = set(ends)
+    if not len(ends):
+        return ends, weights
+    (sources, targets), width = ends.T.tolist(), int(ends.max()) + 1
+    there = {a * width + b for a, b in zip(sources, targets, strict=True)}
     for one, other in random.integers(0, len(ends), (SWAPS * len(ends), 2)).tolist():
-        (a, b), (c, d) = ends[one], ends[other]
-        if (a, d) in there or (c, b) in there:
+        a, b, c, d = sources[one], targets[one], sources[other], targets[other]
+        if a * width + d in there or c * width + b in there:
             continue
-        there -= {(a, b), (c, d)}
-        there |= {(a, d), (c, b)}
-        ends[one], ends[other] = (a, d), (c, b)
-    weights = random.permutation([weight for _, _, weight in edges])
-    return [(source, target, float(weight)) for (source, target), weight in zip(ends, weights, strict=True)]
-
-
-def _names(partition: Sequence[set[Node]], nodes: Sequence[Node]) -> list[int]:
-    """The module of every node."""
-    where = {node: number for number, members in enumerate(partition) for node in members}
-    return [where[node] for node in nodes]
+        there.difference_update((a * width + b, c * width + d))
+        there.update((a * width + d, c * width + b))
+        targets[one], targets[other] = d, b
+    return np.array([sources, targets]).T, random.permutation(weights)
 
 
 def _layers(nodes: Sequence[Node]) -> Mapping[str, int]:
