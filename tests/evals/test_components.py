@@ -16,7 +16,7 @@ from unweave.evals.causing.patching import patching
 from unweave.evals.planted.language import TAG_AGAINST, TAG_FOR, style_world
 from unweave.evals.suites.contrast import Continued
 from unweave.evals.suites.parts import patched_parts
-from unweave.evals.suites.tasks.behaviour import CARRYING
+from unweave.evals.suites.tasks.behaviour import CARRYING, planted_behaviour
 from unweave.models.edits import Edit
 from unweave.models.tokens import Tokens, pad
 
@@ -28,19 +28,19 @@ def planted(count=14):
     return world.model, base, source, measure
 
 
-NAMED = ("blocks.0.attn_z head 0", "blocks.0.attn_z head 1", "blocks.1.mlp_out")
+NAMED = ("blocks.0.attn_z head 1", "blocks.1.mlp_out")
 
 
 @pytest.fixture(scope="module")
 def found():
-    return component_patching(*planted(), named=NAMED, choose=2)
+    return component_patching(*planted(), named=NAMED, choose=1)
 
 
 def test_the_planted_head_is_found_and_what_goes_with_it_is_not(found):
     """Decoys are moved by the tag as well, and are read by nothing."""
     verdicts = {one.name: one.finding.supported for one in found.components if one.finding}
-    assert verdicts == {name: CARRYING[name] for name in (*NAMED, "blocks.0.attn_out")}
-    assert {one.name for one in found.components if one.chosen} == {"blocks.0.attn_out", "blocks.0.attn_z head 0"}
+    assert verdicts == {name: CARRYING[name] for name in (*NAMED, "blocks.0.attn_z head 0")}
+    assert [one.name for one in found.components if one.chosen] == ["blocks.0.attn_z head 0"]
     shares = {row["component"]: row["share of the whole"] for row in found.table()}
     assert shares["blocks.0.attn_z head 0"] == pytest.approx(1, abs=0.01)
     assert found.participation < 1.5
@@ -55,10 +55,10 @@ def test_nothing_is_reported_that_was_chosen_on(found):
 
 def test_holm_counts_all_that_were_compared(found):
     compared = [one.finding for one in found.components if one.finding]
-    assert [one.details["compared"] for one in compared] == [4] * 4
+    assert [one.details["compared"] for one in compared] == [3] * 3
     least = min(one.difference.p_value for one in compared)
-    assert min(one.details["p_holm"] for one in compared) == pytest.approx(4 * least)
-    assert compared[0].draws == 99
+    assert min(one.details["p_holm"] for one in compared) == pytest.approx(3 * least)
+    assert compared[0].draws == 74
 
 
 def test_a_side_with_itself_changes_nothing():
@@ -68,7 +68,7 @@ def test_a_side_with_itself_changes_nothing():
     assert same.whole.value == 0
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", ["gpt2", pytest.param("llama", marks=pytest.mark.slow)])
 def test_an_exchange_is_that_of_an_edited_run(family):
     """Every attention layer, MLP and head, beside the model run with that value put in its place."""
     model = tiny.model_of(family)
@@ -133,6 +133,5 @@ def test_wrong_input_is_told():
         component_patching(model, base, source, measure, groups=["a", "a", "b", "b", "c", "c"])
     asked = [Continued(prompt="a", showing=" b", other=" c")]
     assert "no positive_prompt" in patched_parts(model, asked, named={}, seed=0)
-    words = uw.load_model("zoo:docs")
-    two = [replace(one, positive_prompt="x", negative_prompt="y") for one in asked * 2]
-    assert "2 groups of continuations" in patched_parts(words, two, named={}, seed=0)
+    two = [replace(one, positive_prompt="calm", negative_prompt="wild") for one in asked * 2]
+    assert "2 groups of continuations" in patched_parts(planted_behaviour().model, two, named={}, seed=0)

@@ -37,11 +37,11 @@ def test_the_block_of_the_variable_is_taken_and_the_other_is_kept(world):
 def test_nothing_is_reported_that_was_chosen_on(world):
     """Answers of the report side do not move the choice: with wrong ones there the same setting comes out."""
     target, others = questions(world, "a"), questions(world, "b")
-    found = forgetting(world.model, world.featurizer, target, others, counts=(1, 2))
+    found = forgetting(world.model, world.featurizer, target, others, counts=(1, 2), draws=1)
     order = np.random.default_rng([0, 5]).permutation(60)
     report = torch.from_numpy(~np.isin(np.arange(60), order[:30]))
     wrong = replace(target, answers=torch.where(report, 1 - target.answers, target.answers))
-    other = forgetting(world.model, world.featurizer, wrong, others, counts=(1, 2))
+    other = forgetting(world.model, world.featurizer, wrong, others, counts=(1, 2), draws=1)
     assert (other.units, other.scale) == (found.units, found.scale)
     assert other.score.value == pytest.approx(1 - found.score.value, abs=0.05)
     assert found.score.n == found.kept.n == 30
@@ -55,7 +55,7 @@ def test_a_setting_is_that_of_an_edited_run():
     answers = [model(one)[:, -1].argmax(-1).tolist() for one in ids]
     found = forgetting(
         model, basis, *(Questions(inputs=one, answers=own) for one, own in zip(ids, answers, strict=True)),
-        counts=(1,), scales=(0.9,), draws=19,
+        counts=(1,), scales=(0.9,), draws=1,
     )  # fmt: skip
     turn = basis.read[:, list(found.units)] @ basis.write[list(found.units)]
     with model.edit({"blocks.0.resid_post": lambda h: h - 0.1 * (h.double() @ turn).to(h)}):
