@@ -2,6 +2,7 @@
 
 import io
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,7 @@ from unweave.report.record import Figure
 from unweave.study import StudyConfig, flow, run_study
 from unweave.study.config import AblationConfig
 from unweave.study.steps.bases import BASES
+from unweave.study.steps.evidence import _right_places
 from unweave.study.steps.order import STEPS
 from unweave.study.work import Work
 
@@ -250,3 +252,13 @@ def test_a_search_chooses_the_units_where_it_is_asked_for(tmp_path, config):
     assert "chosen by auto" in found["probe"].figures[0].caption
     (probe,) = uw.load(tmp_path / "run/models/llama/probe/probes").sweeps["number", "blocks.1.mlp_act"].probes
     assert probe.selector in ("std_mean_diff", "least_squares", "telescope", "swap")
+
+
+def test_an_input_that_the_text_repeats_is_one_place(docs):
+    """Two documents with one sentence would else be on both sides of the split of the evidence card."""
+    work = SimpleNamespace(model=docs)
+    once = _right_places(work, ["Changed in version 3.4: the first argument is used."])
+    assert once
+    twice = _right_places(work, ["Changed in version 3.4: the first argument is used."] * 2)
+    assert [one.prefix for one in twice] == [one.prefix for one in once]
+    assert {one.document for one in twice} == {0}
