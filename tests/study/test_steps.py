@@ -2,7 +2,6 @@
 
 import io
 import math
-from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +15,7 @@ from unweave.study.config import AblationConfig
 from unweave.study.steps.bases import BASES
 from unweave.study.steps.evidence import _right_places
 from unweave.study.steps.order import STEPS
+from unweave.study.texts import StudyText
 from unweave.study.work import Work
 
 
@@ -254,9 +254,10 @@ def test_a_search_chooses_the_units_where_it_is_asked_for(tmp_path, config):
     assert probe.selector in ("std_mean_diff", "least_squares", "telescope", "swap")
 
 
-def test_an_input_that_the_text_repeats_is_one_place(docs):
+def test_an_input_that_the_text_repeats_is_one_place(docs, config, tmp_path):
     """Two documents with one sentence would else be on both sides of the split of the evidence card."""
-    work = SimpleNamespace(model=docs)
+    text = StudyText(texts=[], description="", sha256="")
+    work = Work(config=config, model=docs, text=text, folder=tmp_path, sites=(), progress=Recorder())
     once = _right_places(work, ["Changed in version 3.4: the first argument is used."])
     assert once
     twice = _right_places(work, ["Changed in version 3.4: the first argument is used."] * 2)
