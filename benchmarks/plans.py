@@ -108,7 +108,7 @@ def CASES(folder: Path) -> dict[str, list[str]]:  # noqa: N802 - a table that ne
         ],
         "evaluate run": ["evaluate", "run", "--model", "planted", "--suite", "ioi", "--prompts", "60"],
         "zoo train docs-xs, one epoch": ["zoo", "train", "docs-xs"],
-        "study": ["study", "--model", "zoo:docs-xs", "--text", text],
+        "study": ["study", "--model", "zoo:docs-xs"],
     }
 
 

@@ -13,7 +13,9 @@ from unweave.report.record import Figure
 from unweave.study import StudyConfig, flow, run_study
 from unweave.study.config import AblationConfig
 from unweave.study.steps.bases import BASES
+from unweave.study.steps.evidence import _right_places
 from unweave.study.steps.order import STEPS
+from unweave.study.texts import StudyText
 from unweave.study.work import Work
 
 
@@ -265,3 +267,14 @@ def test_a_search_chooses_the_units_where_it_is_asked_for(tmp_path, config, only
     assert "chosen by auto" in found["probe"].figures[0].caption
     (probe,) = uw.load(tmp_path / "run/models/llama/probe/probes").sweeps["number", "blocks.1.mlp_act"].probes
     assert probe.selector in ("std_mean_diff", "least_squares", "telescope", "swap")
+
+
+def test_an_input_that_the_text_repeats_is_one_place(docs, config, tmp_path):
+    """Two documents with one sentence would else be on both sides of the split of the evidence card."""
+    text = StudyText(texts=[], description="", sha256="")
+    work = Work(config=config, model=docs, text=text, folder=tmp_path, sites=(), progress=Recorder())
+    once = _right_places(work, ["Changed in version 3.4: the first argument is used."])
+    assert once
+    twice = _right_places(work, ["Changed in version 3.4: the first argument is used."] * 2)
+    assert [one.prefix for one in twice] == [one.prefix for one in once]
+    assert {one.document for one in twice} == {0}

@@ -93,7 +93,8 @@ def _pairs(work: Work) -> tuple[Pairs, tuple[str, str]]:
 
 
 def _right_places(work: Work, texts: Sequence[str]) -> list[_Place]:
-    found = []
+    """Each prefix once: texts repeat sentences, and one input must not be on both sides of the split."""
+    found: dict[tuple[int, ...], _Place] = {}
     for number, text in enumerate(texts):
         if not text.strip():
             continue
@@ -106,8 +107,8 @@ def _right_places(work: Work, texts: Sequence[str]) -> list[_Place]:
             if token == int(ids[0, place + 1]) and seen[token] < A_DOCUMENT:
                 seen[token] += 1
                 prefix = ids[0, max(0, place + 1 - PREFIX) : place + 1].tolist()
-                found.append(_Place(document=number, prefix=prefix, token=token))
-    return found
+                found.setdefault(tuple(prefix), _Place(document=number, prefix=prefix, token=token))
+    return list(found.values())
 
 
 def _tokens(rows: list[list[int]]) -> Tokens:
