@@ -146,7 +146,9 @@ CASES = {
     "doctor: device alone": ("doctor --device cpu", "--device compares the output of a model there: give --model"),
     "doctor: dtype": ("doctor --model {inputs}/llama --dtype float8", "unknown dtype 'float8'"),
     "doctor: directory": ("doctor --model {broken}/no-config", "{broken}/no-config has no config.json"),
-    "probe sweep: out is a file": ("probe sweep {new} --out {inputs}/text.txt", "text.txt is a file: choose a directory"),
+    "probe sweep: out is a file": (
+        "probe sweep {new} --out {inputs}/text.txt", "text.txt is a file: choose a directory",
+    ),
     "ndm fit: out is in a file": (
         "ndm fit {new} --site embed --out {inputs}/text.txt/fit", "text.txt is a file: choose a directory",
     ),
