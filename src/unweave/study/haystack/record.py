@@ -19,7 +19,6 @@ from unweave.study.words import number, with_interval
 from unweave.study.work import Found
 from unweave.tensors.estimate import Estimate
 
-
 MAP_CAPTION = (
     "F1 on held-out groups of a probe that may use k neurons of one site. Choosing the best cell of a row by eye is a"
     " choice on the test groups: its number is then too high."
