@@ -175,6 +175,10 @@ def test_damaged_timings_are_named(content: str, folder: Path) -> None:
 
 
 def test_paths_that_are_no_artifact_are_named(tmp_path: Path) -> None:
+    (tmp_path / "run" / "featurizer").mkdir(parents=True)
+    (tmp_path / "run" / "featurizer" / FACTS).write_text("{}")
+    with pytest.raises(StoreError, match=r"there is no artifact\.json \(but in featurizer inside it\); give the"):
+        uw.load(tmp_path / "run")
     (tmp_path / "file").write_text("x")
     for path, got in ((tmp_path / "none", "there is no artifact.json"), (tmp_path / "file", "it is a file")):
         with pytest.raises(StoreError, match=f"no artifact at .*: {got}; give the directory that uw.save wrote"):

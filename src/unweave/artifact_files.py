@@ -83,7 +83,9 @@ def read_facts(path: str | Path | Remote) -> dict[str, Any]:
     folder = place_of(path)
     file = folder / FACTS
     if not file.exists():
+        inside = sorted(one.parent.name for one in folder.glob(f"*/{FACTS}")) if isinstance(folder, Path) else []
         got = "it is a file" if folder.is_file() else f"there is no {FACTS}"
+        got += f" (but in {', '.join(inside[:5])} inside it)" if inside else ""
         raise StoreError(f"no artifact at {folder}: {got}; give the directory that uw.save wrote")
     facts = read_json(file)
     claimed = facts.pop("sha256", None) if isinstance(facts, dict) else None

@@ -91,7 +91,8 @@ CASES = {
         "labels-empty.jsonl has no labels: at least one is needed",
     ),
     "study: out is a file": (
-        "study -q {inputs}/study.json --out {inputs}/text.txt", "{inputs}/text.txt exists and is not a run of a study",
+        "study -q {inputs}/study.json --out {inputs}/text.txt",
+        "--out is {inputs}/text.txt, but {inputs}/text.txt is a file: choose a directory",
     ),
     "study: out is something else": (
         "study -q {inputs}/study.json --out {inputs}", "{inputs} exists and is not a run of a study: choose another",
@@ -145,6 +146,15 @@ CASES = {
     "doctor: device alone": ("doctor --device cpu", "--device compares the output of a model there: give --model"),
     "doctor: dtype": ("doctor --model {inputs}/llama --dtype float8", "unknown dtype 'float8'"),
     "doctor: directory": ("doctor --model {broken}/no-config", "{broken}/no-config has no config.json"),
+    "probe sweep: out is a file": (
+        "probe sweep {new} --out {inputs}/text.txt", "text.txt is a file: choose a directory",
+    ),
+    "ndm fit: out is in a file": (
+        "ndm fit {new} --site embed --out {inputs}/text.txt/fit", "text.txt is a file: choose a directory",
+    ),
+    "ndm fit: seed": ("ndm fit {new} --site embed --seed -1", "'--seed': Input should be greater than or equal to 0"),
+    "ndm toy: seed": ("ndm toy --seed -1", "'--seed': Input should be greater than or equal to 0"),
+    "superpose: seed": ("superpose text {new} --seed -1", "'--seed': Input should be greater than or equal to 0"),
     "report: missing run": ("report {new}", "no run at {new}: there is no run.json; give the directory that"),
     "report: a file": ("report {inputs}/text.txt", "no run at {inputs}/text.txt"),
     "report: damaged run": ("report {broken}/run", "run.json is damaged"),

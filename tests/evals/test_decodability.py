@@ -70,6 +70,8 @@ def test_what_is_wrong_is_said():
         DECODABILITY(X, y, groups[1:])
     with pytest.raises(DataError, match="all rows are of one group"):
         DECODABILITY(X, y, np.zeros(80))
+    with pytest.raises(InputError, match="seed: input should be greater than or equal to 0, got -1"):
+        DECODABILITY(X, y, seed=-1)
     assert "every row counts as independent" in DECODABILITY(X, y, shuffles=0).warnings[-1]
 
 

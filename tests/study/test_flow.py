@@ -91,27 +91,6 @@ def test_it_leaves_a_run_with_every_step_and_a_report(finished, config):
     assert "whole study about" in listener.notes[0]
 
 
-def test_its_summary_is_the_contract_of_the_command(of_token_strings):
-    folder, result = of_token_strings
-    summary = result.summary()
-    store = uw.open_store(folder / "models/llama/store")
-    assert summary["run"] == str(folder)
-    assert summary["report"] == str(folder / "report.html")
-    assert summary["seconds"] > 0
-    assert summary["rows"] == len(store) > 500
-    assert summary["sites"] == ["blocks.0.mlp_act", "blocks.1.mlp_act"]
-    assert plain(json.loads(json.dumps(summary))) == plain(summary)
-    probed = {probe["feature"] for probe in summary["probes"]}
-    assert len(summary["probes"]) == len(probed) * 2 * 2
-    for probe in summary["probes"]:
-        assert set(probe) >= {"model", "feature", "site", "k", "f1", "control_f1"}
-        assert probe["model"] == "llama"
-        assert probe["site"] in summary["sites"]
-        assert 0 <= probe["f1"] <= 1
-    assert not probed & set(summary["skipped"]["llama"])
-    assert len(probed) + len(summary["skipped"]["llama"]) == 11
-
-
 def test_a_second_run_does_nothing_and_says_the_same(run, config, finished):
     before = contents(run)
     result, used = again(config, run)

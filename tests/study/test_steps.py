@@ -1,6 +1,7 @@
 """Studies of awkward inputs end with what could be done and say what could not."""
 
 import io
+import json
 import math
 
 import pytest
@@ -59,6 +60,27 @@ def test_the_steps_of_the_whole_study(of_token_strings):
     for one in ablations:
         assert len(one["units"]) == found["ablate"].results["k"] == 2
         assert math.isnan(one["effect_low"]) or one["effect_low"] <= one["effect"] <= one["effect_high"]
+
+
+def test_its_summary_is_the_contract_of_the_command(of_token_strings):
+    folder, result = of_token_strings
+    summary = result.summary()
+    store = uw.open_store(folder / "models/llama/store")
+    assert summary["run"] == str(folder)
+    assert summary["report"] == str(folder / "report.html")
+    assert summary["seconds"] > 0
+    assert summary["rows"] == len(store) > 500
+    assert summary["sites"] == ["blocks.0.mlp_act", "blocks.1.mlp_act"]
+    assert json.dumps(json.loads(json.dumps(summary))) == json.dumps(summary)
+    probed = {probe["feature"] for probe in summary["probes"]}
+    assert len(summary["probes"]) == len(probed) * 2 * 2
+    for probe in summary["probes"]:
+        assert set(probe) >= {"model", "feature", "site", "k", "f1", "control_f1"}
+        assert probe["model"] == "llama"
+        assert probe["site"] in summary["sites"]
+        assert 0 <= probe["f1"] <= 1
+    assert not probed & set(summary["skipped"]["llama"])
+    assert len(probed) + len(summary["skipped"]["llama"]) == 11
 
 
 def test_the_neuron_basis_gives_what_the_probe_step_gave(of_token_strings):

@@ -245,7 +245,8 @@ def test_an_interval_over_documents_drawn_again_does_not_shrink_with_draws():
     [
         ({"width": 0}, "width is 0"), ({"decay": -1.0}, "decay is -1.0"), ({"activation": "rleu"}, "relu"),
         ({"loss": "mae"}, "mse"), ({"l2": -0.1}, "l2"), ({"epochs": -1}, "epochs"), ({"batch": 0}, "batch"),
-        ({"dtype": "float16"}, "precision"), ({"loss": "bce"}, "a ReLU has no logits"), ({"seed": -1}, "seed is -1: a number from 0 up"),
+        ({"dtype": "float16"}, "precision"), ({"loss": "bce"}, "a ReLU has no logits"),
+        ({"seed": -1}, "seed is -1: a number from 0 up"),
     ],
 )  # fmt: skip
 def test_wrong_settings_are_told(options, words):

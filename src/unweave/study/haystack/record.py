@@ -13,10 +13,16 @@ from unweave.probing.depth import DepthContrast, depth_contrast, relative_depth
 from unweave.probing.result import ProbeTable
 from unweave.probing.summary import mean_f1
 from unweave.report.record import Figure, Table, Value
+from unweave.study.figures import probe_map
 from unweave.study.haystack.config import HaystackConfig
 from unweave.study.words import number, with_interval
 from unweave.study.work import Found
 from unweave.tensors.estimate import Estimate
+
+MAP_CAPTION = (
+    "F1 on held-out groups of a probe that may use k neurons of one site. Choosing the best cell of a row by eye is a"
+    " choice on the test groups: its number is then too high."
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,7 +53,11 @@ def collection_found(probed: Probed, config: HaystackConfig) -> Found:
     contrast, why_not = _contrast(table, probed.layers)
     return Found(
         summary=_sentences(probed, best, most, random, contrast),
-        figures=(_heatmap(table, config), _forest(best, random, config), *_depths(probed, ks, config)),
+        figures=(
+            probe_map(table.table(), MAP_CAPTION, seed=config.seed),
+            _forest(best, random, config),
+            *_depths(probed, ks, config),
+        ),
         tables=_tables(probed, best, most, random, contrast),
         warnings=(f"No depth contrast: {why_not}.",) if why_not else (),
         results=_results(probed, best, random, contrast),
@@ -95,38 +105,6 @@ def _sentences(
             f" {with_interval(contrast.dedication, signed=True)}."
         )
     return tuple(told)
-
-
-def _heatmap(table: ProbeTable, config: HaystackConfig) -> Figure:
-    rows = table.table()
-    return Figure(
-        kind="heatmap",
-        title="F1 of k-sparse probes by feature and site",
-        caption=(
-            "F1 on held-out groups of a probe that may use k neurons of one site. Choosing the best cell of a row by"
-            " eye is a choice on the test groups: its number is then too high."
-        ),
-        data={
-            "row": [row["feature"] for row in rows],
-            "column": [row["site"].removeprefix("blocks.") for row in rows],
-            "value": [row["f1"] for row in rows],
-            "low": [row["f1_low"] for row in rows],
-            "high": [row["f1_high"] for row in rows],
-            "control": [row["control_f1"] for row in rows],
-            "select": [f"k = {row['k']}" for row in rows],
-        },
-        options={
-            "value": "F1",
-            "column": "site",
-            "select": "units",
-            "control": "shuffled labels",
-            "low": "95 % from",
-            "high": "95 % to",
-            "row": "feature",
-        },
-        n=max(row["n_test"] for row in rows),
-        seed=config.seed,
-    )
 
 
 def _forest(best: Mapping[str, BestSite], random: Mapping[str, BestSite], config: HaystackConfig) -> Figure:

@@ -10,6 +10,7 @@ from unweave.probing.summary import mean_f1
 from unweave.probing.sweep_many import sweep_many
 from unweave.report.record import Figure, Table
 from unweave.site import Site
+from unweave.study.figures import probe_map
 from unweave.study.words import number, with_interval
 from unweave.study.work import Found, NotPossible, Work
 from unweave.tensors.resampling import WARN_BELOW
@@ -81,35 +82,12 @@ def _ks_at(table: ProbeTable, site: Site) -> list[int]:
 
 
 def _heatmap(work: Work, rows: list[dict[str, Any]]) -> Figure:
-    return Figure(
-        kind="heatmap",
-        title="F1 of k-sparse probes by feature and site",
-        caption=(
-            "F1 on held-out documents of a probe that may use k neurons of one site, chosen by"
-            f" {work.config.selector} and refitted. Choosing the best cell of a row by eye is a choice on the test"
-            " documents: its number is then too high. Hover for interval and shuffled-label control."
-        ),
-        data={
-            "row": [work.label_of(row["feature"]) for row in rows],
-            "column": [work.title_of(row["site"]) for row in rows],
-            "value": [row["f1"] for row in rows],
-            "low": [row["f1_low"] for row in rows],
-            "high": [row["f1_high"] for row in rows],
-            "control": [row["control_f1"] for row in rows],
-            "select": [f"k = {row['k']}" for row in rows],
-        },
-        options={
-            "value": "F1",
-            "column": "site",
-            "select": "units",
-            "control": "shuffled labels",
-            "low": "95 % from",
-            "high": "95 % to",
-            "row": "feature",
-        },
-        n=max(row["n_test"] for row in rows),
-        seed=work.config.seed,
+    caption = (
+        "F1 on held-out documents of a probe that may use k neurons of one site, chosen by"
+        f" {work.config.selector} and refitted. Choosing the best cell of a row by eye is a choice on the test"
+        " documents: its number is then too high. Hover for interval and shuffled-label control."
     )
+    return probe_map(rows, caption, seed=work.config.seed, label_of=work.label_of)
 
 
 def _curves(work: Work, rows: list[dict[str, Any]]) -> Figure:
