@@ -163,7 +163,7 @@ def test_only_solved_pairs_are_kept_and_a_split_shares_no_group(world, pairs):
     assert len(select) + len(report) == 60
     assert not set(select.groups) & set(report.groups)
     assert len(some_pairs(pairs, [3, 5])) == 2
-    with pytest.raises(DataError, match="all are of one group"):
+    with pytest.raises(DataError, match="1 groups of pairs: some are to choose on"):
         split_pairs(replace(pairs, groups=["a"] * 60))
 
 

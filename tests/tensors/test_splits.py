@@ -145,5 +145,5 @@ def test_what_is_chosen_on_and_what_is_reported_share_no_group(select):
     chosen = chosen_on(groups, select=select, seed=3)
     assert not set(groups.codes[chosen]) & set(groups.codes[~chosen])
     assert 1 <= len(set(groups.codes[chosen])) == min(max(1, round(7 * select)), 6)
-    with pytest.raises(DataError, match="all are of one group"):
+    with pytest.raises(DataError, match="1 groups of rows: some are to choose on"):
         chosen_on(grouping(["a"] * 4, 4), select=select, seed=3)

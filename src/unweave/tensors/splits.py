@@ -43,23 +43,29 @@ def grouping(groups: Any, n: int) -> Grouping:
     return Grouping(codes=codes.reshape(-1).astype(np.int64), count=len(unique))
 
 
-def chosen_on(groups: Grouping, *, select: float, seed: int) -> Bool[np.ndarray, " n"]:
+def chosen_on(
+    groups: Grouping, *, select: float, seed: int, least: int = 2, of: str = "rows"
+) -> Bool[np.ndarray, " n"]:
     """Which rows are of the groups to choose on, the others being those to report: one group at least on either side.
 
     Args:
         groups: The group of every row.
         select: Share of the groups to choose on.
         seed: Of their order.
+        least: Groups that there must be.
+        of: What the rows are, for the message.
 
     Raises:
-        DataError: Fewer than two groups.
+        DataError: Fewer groups.
 
     Example:
         >>> chosen_on(grouping(["a", "a", "b", "c"], 4), select=0.4, seed=0).tolist()
         [True, True, False, False]
     """
-    if groups.count < 2:
-        raise DataError("all are of one group: there is no honest split to choose on, give groups of two kinds or more")
+    if groups.count < least:
+        raise DataError(
+            f"{groups.count} groups of {of}: some are to choose on and others to report, at least {least} are needed"
+        )
     order = np.random.default_rng([seed, 5]).permutation(groups.count)
     return np.isin(groups.codes, order[: min(max(1, round(select * groups.count)), groups.count - 1)])
 

@@ -26,19 +26,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unweave.errors import DataError, InputError, unknown_name
+from unweave.errors import InputError, unknown_name
 from unweave.evals.averages import mean_estimate
 from unweave.evals.causing.behaviours import Behaviour
 from unweave.evals.causing.causal import DRAWS, shift_by
 from unweave.evals.causing.changes import random_bases, source_of
 from unweave.evals.causing.patching import Change, Patching, patching, scores
 from unweave.evals.causing.spread import participation
-from unweave.evals.findings import Finding, Prediction, codes_of, finding, judged
+from unweave.evals.findings import Finding, Prediction, finding, judged
 from unweave.models.model import Model
 from unweave.models.tokens import Tokens, as_tokens
 from unweave.site import Site
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.multiplicity import benjamini_hochberg, holm
+from unweave.tensors.splits import chosen_on, grouping
 
 LEAST_GROUPS = 4
 TOGETHER = 16
@@ -327,12 +328,4 @@ def _by(changes: Iterator[Change]) -> Iterator[list[Change]]:
 
 def _report_items(names: np.ndarray, seed: int) -> np.ndarray:
     """Which items are reported: those of the groups that nothing is chosen on."""
-    codes = codes_of(names, len(names))
-    number = int(codes.max()) + 1
-    if number < LEAST_GROUPS:
-        raise DataError(
-            f"{number} groups of continuations: components are chosen on some and reported on others, at least"
-            f" {LEAST_GROUPS} are needed"
-        )
-    order = np.random.default_rng([seed, 5]).permutation(number)
-    return ~np.isin(codes, order[: max(1, round(SELECT * number))])
+    return ~chosen_on(grouping(names, len(names)), select=SELECT, seed=seed, least=LEAST_GROUPS, of="continuations")

@@ -28,13 +28,13 @@ from unweave.evals.causing.behaviours import answered, probability
 from unweave.evals.causing.causal import DRAWS
 from unweave.evals.causing.changes import check_blocks_of, scaled
 from unweave.evals.causing.patching import Change, Patching, gradient, patching, scores
-from unweave.evals.findings import codes_of
 from unweave.features.affine import AffineFeaturizer
 from unweave.features.featurizer import Featurizer, units
 from unweave.features.neurons import as_affine
 from unweave.models.model import Model
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.multiplicity import rank_p
+from unweave.tensors.splits import chosen_on, grouping
 
 KEPT = 0.99
 """Share of the clean accuracy on other questions that must be left."""
@@ -172,12 +172,11 @@ class _Side:
             )
         self.answers = asked.answers
         self.right = answered(asked.answers, among=asked.among)
-        self.codes = codes_of(asked.groups, self.ready.rows)
-        number = int(self.codes.max()) + 1
-        if number < LEAST_GROUPS:
-            raise DataError(f"{number} groups of {what} questions: some choose, others report, four are needed")
-        order = np.random.default_rng([seed, 5]).permutation(number)
-        self.report: Bool[np.ndarray, " n"] = ~np.isin(self.codes, order[: number // 2])
+        groups = grouping(asked.groups, self.ready.rows)
+        self.codes = groups.codes
+        self.report: Bool[np.ndarray, " n"] = ~chosen_on(
+            groups, select=0.5, seed=seed, least=LEAST_GROUPS, of=f"{what} questions"
+        )
 
     def accuracies(self, featurizer: Featurizer, settings: Sequence[Any]) -> Float[np.ndarray, "settings n"]:
         """Whether each question is answered rightly under each setting."""

@@ -154,7 +154,7 @@ def split_pairs(pairs: Pairs, *, select: float = 0.4, seed: int = 0) -> tuple[Pa
         >>> split_pairs(variable_world(seed=0).pairs(20, seed=1))
         (Pairs(8 pairs), Pairs(12 pairs))
     """
-    chosen = chosen_on(grouping(pairs.groups, len(pairs)), select=select, seed=seed)
+    chosen = chosen_on(grouping(pairs.groups, len(pairs)), select=select, seed=seed, of="pairs")
     return some_pairs(pairs, chosen), some_pairs(pairs, ~chosen)
 
 

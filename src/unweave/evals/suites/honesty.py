@@ -314,7 +314,7 @@ def _tables(read: LayerStudy, study: ContrastStudy, persist: Sequence[dict[str, 
     found = {
         "reading, held-out groups": tuple(words),
         "first tokens against whole continuations": tuple(first),
-        f"schedules at equal total dose, {study.best}": tuple(schedules),
+        f"schedules at equal total dose, {study.best}, chosen on other groups": tuple(schedules),
     }
     return found | ({"persistence after injection stops, tokens": tuple(persist)} if persist else {})
 
