@@ -73,6 +73,7 @@ def test_every_part_is_on_the_page():
         ("unweave study --model zoo:docs", "unweave study", "Which units carry which features"),
         ("unweave evaluate run --suite ioi", "unweave evaluate", "What a representation is and does"),
         ("unweave superpose text a.txt", "unweave superpose", "How correlated features share"),
+        ("unweave lib modadd --report out", "unweave lib", "Directions aligned with what the next layer uses"),
         ("unweave probe haystack --text a.txt", "unweave probe haystack", "How sparsely a model encodes"),
         ("", "unweave study", "Which units carry which features"),
     ],

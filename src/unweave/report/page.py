@@ -63,6 +63,12 @@ HEADS = (
         how="Brackets are 95\u00a0% intervals over what each table names: windows, documents, words or seeds.",
     ),
     Head(
+        title="unweave lib",
+        lead="Directions aligned with what the next layer uses, and the graph between them.",
+        how="Fitted on some inputs, scored on others. Brackets are 95\u00a0% intervals over inputs, or the least and the"
+        " most over seeds.",
+    ),
+    Head(
         title="unweave probe haystack",
         lead="How sparsely a model encodes the features of its text, and how much of that random weights have too.",
         how=STUDY.how,
@@ -84,24 +90,24 @@ def write_report(folder: Path) -> Path:
     return page
 
 
-def write_single(folder: Path, run: Run, record: Record) -> Path:
-    """Writes a run of one model and one step with its report, and returns the page's path.
+def write_sections(folder: Path, run: Run, *records: Record) -> Path:
+    """Writes a run whose models have one step each, with its report, and returns the page's path.
 
     Args:
         folder: The run directory.
-        run: With one model.
-        record: What its step found.
+        run: With its models.
+        records: What was found, a model each.
 
     Raises:
         StoreError: The directory cannot be written.
     """
-    (entry,) = run.models
-    place = folder / entry.folder / record.step
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{place} cannot be made ({error.strerror or error}): choose another directory") from error
-    write_record(place, record)
+    for entry, record in zip(run.models, records, strict=True):
+        place = folder / entry.folder / record.step
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{place} cannot be made ({error.strerror or error}): choose another directory") from error
+        write_record(place, record)
     write_run(folder, run)
     return write_report(folder)
 

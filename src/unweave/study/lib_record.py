@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from unweave.artifact import fingerprint
-from unweave.errors import StoreError
 from unweave.interaction.comparing import compare
 from unweave.interaction.measuring import BasisRun
 from unweave.interaction.subjects import Subject
-from unweave.report.page import write_report
-from unweave.report.record import ModelEntry, Record, Run, write_record, write_run
+from unweave.report.page import write_sections
+from unweave.report.record import ModelEntry, Record, Run
 from unweave.study.flow import versions
 from unweave.study.lib_parts import (
     Shown,
@@ -174,33 +173,23 @@ def warnings(run: BasisRun) -> tuple[str, ...]:
 
 
 def _write(folder: Path, *records: Record, command: str, described: str) -> Path:
-    entries = []
-    for place, record in enumerate(records):
-        inside = f"models/{place}"
-        try:
-            (folder / inside / STEP).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"{folder} cannot be made ({error.strerror or error}): choose another directory"
-            ) from error
-        write_record(folder / inside / STEP, record)
-        entries.append(
-            ModelEntry(
-                name=record.model,
-                folder=inside,
-                description="Interaction basis",
-                fingerprint=record.key,
-                text=described,
-                plan=command,
-                steps=(STEP,),
-            )
+    entries = tuple(
+        ModelEntry(
+            name=record.model,
+            folder=f"models/{place}",
+            description="Interaction basis",
+            fingerprint=record.key,
+            text=described,
+            plan=command,
+            steps=(STEP,),
         )
+        for place, record in enumerate(records)
+    )
     run = Run(
-        command=command, config={"command": command}, versions=versions(), models=tuple(entries),
+        command=command, config={"command": command}, versions=versions(), models=entries,
         status="complete", planned=("Interaction basis",),
     )  # fmt: skip
-    write_run(folder, run)
-    return write_report(folder)
+    return write_sections(folder, run, *records)
 
 
 def _described(runs: Sequence[BasisRun]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unweave.evals.suites.result import Claim, SuiteResult
-from unweave.report.page import write_single
+from unweave.report.page import write_sections
 from unweave.report.record import Figure, ModelEntry, Record, Run, Table, Value
 from unweave.study.flow import versions
 from unweave.study.suite_figures import figures_of_tables
@@ -37,7 +37,7 @@ def write_suite_report(found: SuiteResult, out: Path, *, model: str, command: st
         command=command, config={"suite": found.suite, "seed": found.seed}, versions=versions(),
         models=(entry,), status="complete", planned=(f"Suite {found.suite}",),
     )  # fmt: skip
-    return write_single(out, run, suite_record(found, model))
+    return write_sections(out, run, suite_record(found, model))
 
 
 def suite_record(found: SuiteResult, model: str) -> Record:

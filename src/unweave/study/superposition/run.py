@@ -11,7 +11,7 @@ from typing import Any
 from unweave.artifact import fingerprint, save
 from unweave.config import Config, config_json
 from unweave.errors import InputError, unknown_name
-from unweave.report.page import write_single
+from unweave.report.page import write_sections
 from unweave.report.record import ModelEntry, Run, write_whole
 from unweave.study.flow import run_directory, versions
 from unweave.study.superposition.lab import TextLab
@@ -72,7 +72,7 @@ def write_lab(folder: Path, found: Found, name: str, told: tuple[str, str], conf
         command=command or f"unweave superpose {name}, from Python", config=config_json(config), versions=versions(),
         models=(entry,), status="complete", planned=("Superposition",),
     )  # fmt: skip
-    return write_single(folder, run, found.record(STEP, name, title, key))
+    return write_sections(folder, run, found.record(STEP, name, title, key))
 
 
 def lab_directory(out: Path | None, config: Config) -> Path:
