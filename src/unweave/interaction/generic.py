@@ -188,7 +188,7 @@ def _puller(
     if len(points) > 1:
         with torch.no_grad():
             return function(x).shape, lambda source: _averaged(function, x, source, points)
-    ((alpha, weight),) = points
+    alpha, weight = points[0]
     with torch.enable_grad():
         point = (alpha * x).requires_grad_(True)
         y = function(point)
