@@ -211,3 +211,24 @@ def test_a_chain_with_isolated_norms_is_the_model_and_keeps_the_laws(name):
             assert basis.read[1:, 0].abs().max() == 0  # the variance is a direction of its own
             assert basis.read[0, 1:].abs().max() == 0
     assert sum(one.isolated for one in sections) == 5  # two norms in each of two blocks, and the last
+
+
+def test_both_norms_of_a_parallel_block_are_cut():
+    from dataclasses import replace
+
+    sections = chain(tiny.model_of("neox"), granularity="isolated")
+    cut = [one.site_in[0] for one in sections if one.isolated]
+    norms = [f"blocks.{block}.{norm}_variance" for block in (0, 1) for norm in ("ln1", "ln2")]
+    assert cut == [*norms, "final_norm_variance"]
+    place = next(number for number, one in enumerate(sections) if one.site_in[0] == "blocks.1.ln2_variance")
+    around, tokens = sections[place - 1 : place + 1], tiny.ids_of(8, 5)
+    found = fit(around, tokens, matmul="float64")
+    slow = fit([replace(one, form=None) for one in around], tokens)
+    layer = found.layers[1]
+    assert layer == "blocks.1.ln2_variance+blocks.1.attn_out+blocks.1.resid_pre"
+    read = found.bases[layer].read
+    assert read[1:, 0].abs().max() == read[0, 1:].abs().max() == 0
+    for one in found.layers[:2]:
+        assert torch.allclose(found.lambdas[one][:10], slow.lambdas[one][:10], rtol=1e-9)
+    for pair, edges in found.edges.items():
+        assert torch.allclose(edges[:10, :5], slow.edges[pair][:10, :5], rtol=1e-6, atol=1e-9 * float(edges.max()))

@@ -5,7 +5,9 @@ import torch
 
 from interaction.nets import FORMS, affine, attention, close, draw, jacobian
 from unweave.errors import UnknownName
-from unweave.interaction.forms import Form
+from unweave.interaction.forms import Form, sum_of_squares
+from unweave.interaction.heads import moments_of
+from unweave.interaction.keys import few_keys, moments_by_keys
 from unweave.interaction.perceptron import Mlp
 
 
@@ -65,6 +67,23 @@ def test_every_form_follows_the_protocol_and_says_whether_positions_mix(name):
     off = moved.abs().sum((1, 3))  # position out, position in
     alone = bool((off[~torch.eye(4, dtype=torch.bool)[-len(off) :]] == 0).all())
     assert alone is not form.mixes
+
+
+@pytest.mark.parametrize("name", [name for name in FORMS if "few keys" in name])
+def test_moments_through_few_keys_are_those_of_whole_matrices(name):
+    form, x = FORMS[name], draw(7, 4, 6)
+    parts, inner = form._parts(x), draw(2, 2, 8, 8)
+    assert few_keys(parts.count, 8)
+    found, slow = moments_by_keys(parts, inner), moments_of(parts, inner)
+    for one, other in zip(found, slow, strict=True):
+        close(one, other, 1e-12)
+
+
+@pytest.mark.parametrize("rows", [5, 32, 77])
+def test_squares_are_summed_as_in_double_precision(rows):
+    values = draw(rows, 3, 4)
+    close(sum_of_squares(values.float()), values.square().sum(0), 1e-6)
+    close(sum_of_squares(values.clone()), values.square().sum(0), 1e-14)
 
 
 def test_causal_attention_sees_no_later_position():

@@ -1,5 +1,6 @@
 """Modules, sparsity, labels and exports on graphs whose answer is known."""
 
+import itertools
 import json
 
 import networkx as nx
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sklearn.metrics import adjusted_mutual_info_score
 
 from interaction.nets import draw, perceptron
 from unweave.errors import InputError
@@ -28,7 +30,7 @@ from unweave.interaction.labels import (
     spelt,
     top_inputs,
 )
-from unweave.interaction.modules import _edges, _rewired, modules
+from unweave.interaction.modules import _agreement, _edges, _rewired, modules
 from unweave.interaction.sparsity import sparsity
 
 
@@ -129,6 +131,14 @@ def test_the_louvain_method_is_that_of_networkx(kind, gamma):
         assert modularity(network, found, gamma) == pytest.approx(
             nx.community.modularity(graph, parts, resolution=gamma), abs=1e-12
         )
+
+
+def test_agreement_is_the_mean_over_all_pairs_of_runs():
+    random = np.random.default_rng(0)
+    runs = [random.integers(0, 3, 12) for _ in range(3)]
+    runs += [2 - runs[0], runs[1], runs[1]]
+    each = [adjusted_mutual_info_score(a, b) for a, b in itertools.combinations(runs, 2)]
+    assert _agreement(runs) == pytest.approx(np.mean(each))
 
 
 def test_outputs_are_left_out_and_empty_graphs_refused():

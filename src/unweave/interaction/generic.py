@@ -185,10 +185,10 @@ def _puller(
     """The shape of the output, and what pulls a source back. At a single point the function runs once for all sources;
     along a path once a point and source, as the graphs of all points together would take their multiple of memory.
     """
-    if len(points) > 1:
+    if len(points) != 1:
         with torch.no_grad():
             return function(x).shape, lambda source: _averaged(function, x, source, points)
-    ((alpha, weight),) = points
+    alpha, weight = points[0]
     with torch.enable_grad():
         point = (alpha * x).requires_grad_(True)
         y = function(point)

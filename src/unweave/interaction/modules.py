@@ -7,8 +7,10 @@ permuted.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -90,8 +92,6 @@ def modules(
         >>> [len(one) for one in found.members], found.p_value < 0.05
         ([6, 6], True)
     """
-    from sklearn.metrics import adjusted_mutual_info_score
-
     blocks = [one for one in graph.edges if one.source not in without and one.target not in without]
     starts = _starts(blocks)
     edges = [_edges(block, starts) for block in blocks]
@@ -102,7 +102,6 @@ def modules(
     runs = [communities(whole, gamma, seed) for seed in range(seeds)]
     scores = [modularity(whole, one, gamma) for one in runs]
     best = runs[int(np.argmax(scores))]
-    agreement = [adjusted_mutual_info_score(runs[a], runs[b]) for a in range(seeds) for b in range(a)]
     drawn = []
     for draw in range(null):
         random = np.random.default_rng([draw, 1])
@@ -114,11 +113,25 @@ def modules(
         gamma=gamma,
         modularity=float(max(scores)),
         modularity_plain=modularity(whole, best, 1.0),
-        agreement=float(np.mean(agreement)) if agreement else 1.0,
+        agreement=_agreement(runs),
         null=tuple(drawn),
         p_value=rank_p(scores[0], drawn) if null else float("nan"),
         edges=len(whole.weights),
     )
+
+
+def _agreement(partitions: Sequence[np.ndarray]) -> float:
+    """Mean adjusted mutual information of two of the partitions; each pair of different ones is compared once."""
+    from sklearn.metrics import adjusted_mutual_info_score
+
+    kinds: Counter[tuple[int, ...]] = Counter()
+    for one in partitions:
+        _, first, which = np.unique(one, return_index=True, return_inverse=True)
+        kinds[tuple(np.argsort(np.argsort(first))[which].tolist())] += 1  # communities by their first node
+    pairs = len(partitions) * (len(partitions) - 1) / 2
+    alike = sum(count * (count - 1) / 2 for count in kinds.values())
+    unlike = sum(kinds[a] * kinds[b] * adjusted_mutual_info_score(a, b) for a, b in combinations(kinds, 2))
+    return float(alike + unlike) / pairs if pairs else 1.0
 
 
 def _starts(blocks: Sequence[EdgeBlock]) -> dict[str, int]:
