@@ -25,7 +25,7 @@ SWAPS = 3
 """Attempted swaps an edge: enough for the degrees alone to be left."""
 
 Node = tuple[str, int]
-Edges = tuple[Int[np.ndarray, "edges 2"], Float[np.ndarray, " edges"]]
+Edges = tuple[Int[np.ndarray, "_ 2"], Float[np.ndarray, " _"]]
 """Numbers of the units at both ends, and weights."""
 
 

@@ -106,7 +106,8 @@ def write_sections(folder: Path, run: Run, *records: Record) -> Path:
         try:
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"{place} cannot be made ({error.strerror or error}): choose another directory") from error
+            said = f"{place} cannot be made ({error.strerror or error}): choose another directory"
+            raise StoreError(said) from error
         write_record(place, record)
     write_run(folder, run)
     return write_report(folder)
