@@ -165,7 +165,7 @@ def measured(command: Sequence[str], out: Path) -> dict[str, object]:
         plan = {
             "seconds": sum(one["seconds"] for one in plan["plans"]),
             "peak_bytes": plan["plans"][0]["peak_bytes"],
-            "disk_bytes": written,
+            "disk_bytes": sum(one["disk_bytes"] for one in plan["plans"]),
         }
     found = {"seconds": taken["seconds"], "peak_bytes": taken["peak_bytes"], "disk_bytes": written}
     return {

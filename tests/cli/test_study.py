@@ -5,6 +5,7 @@ import json
 import pytest
 
 from unweave.report.record import read_run
+from unweave.study import flow
 from unweave.study.steps.order import STEPS
 
 
@@ -73,7 +74,8 @@ def test_several_models_and_sites(unweave, inputs, tmp_path):
     assert [plan["model"] for plan in plans] == ["llama", "bert"]
     for plan in plans:
         assert list(plan["sites"]) == ["blocks.0.mlp_act", "blocks.0.resid_post", "blocks.1.resid_post"]
-        assert plan["rows"] * sum(plan["sites"].values()) * 2 == plan["activation_bytes"]
+        assert plan["rows"] * sum(plan["sites"].values()) * 2 == plan["activation_bytes"] < plan["disk_bytes"]
+        assert plan["seconds"] > flow.FIXED  # of the whole study, not of its collection
     assert not (tmp_path / "run").exists()
 
 

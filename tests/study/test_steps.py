@@ -252,7 +252,9 @@ def test_the_plan_counts_what_is_then_collected(config, of_token_strings):
     assert left_out == {}
     assert planned.plan.rows == collected["rows"]
     assert list(planned.plan.sites) == collected["sites"]
-    assert planned.seconds > 0
+    assert planned.seconds > planned.plan.seconds
+    assert planned.peak_bytes > planned.plan.peak_bytes
+    assert planned.disk_bytes > planned.plan.activation_bytes
 
 
 def test_every_step_says_what_it_depends_on():

@@ -102,7 +102,13 @@ def _say_plan(asked: StudyConfig, *, as_json: bool) -> None:
     from unweave.study.flow import plan_study
 
     planned, left_out = plan_study(asked, listener(quiet=True))
-    plans = [{"model": one.model.name, "seconds": one.seconds, **vars(one.plan)} for one in planned]
+    plans = [  # of the whole study, over those of the collection
+        {
+            "model": one.model.name, **vars(one.plan), "seconds": one.seconds, "peak_bytes": one.peak_bytes,
+            "disk_bytes": one.disk_bytes,
+        }
+        for one in planned
+    ]  # fmt: skip
     if as_json:
         typer.echo(jsonlib.dumps({"plans": plans, "left_out": left_out}))
         return

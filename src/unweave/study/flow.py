@@ -21,6 +21,7 @@ from unweave.activations.plan import CollectionPlan, plan_collection
 from unweave.activations.store import open_store
 from unweave.artifact import fingerprint
 from unweave.config import Config, config_json
+from unweave.engine.local import default_workers
 from unweave.errors import InputError, Interrupted, StoreError
 from unweave.log import SILENT, Progress
 from unweave.models.fingerprints import tokenizer_fingerprint
@@ -35,6 +36,13 @@ from unweave.study.steps.order import STEPS, Step
 from unweave.study.texts import StudyText, study_text
 from unweave.study.work import STORE, Found, NotPossible, Work, need_tokens
 
+FIXED, KEPT = 22.0, 18_000_000
+"""Seconds of the steps whose size does not follow from the text (partition, interaction basis, evidence, superposition,
+figures), and bytes of what a study keeps beside the activations: measured on one small model.
+"""
+DRAWING = 280_000_000
+"""Bytes of the libraries that solve and draw; the engine that draws the figures is two thirds of it."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Planned:
@@ -45,10 +53,14 @@ class Planned:
     plan: CollectionPlan
     seconds: float
     """Estimate for all steps."""
+    peak_bytes: int
+    """The same of memory."""
+    disk_bytes: int
+    """And of what is kept."""
 
     def line(self) -> str:
         """The plan as one line."""
-        return f"{self.plan.line()}; whole study about {self.seconds:,.0f} s"
+        return f"{self.plan.line()}; whole study about {self.seconds:,.0f} s and {self.peak_bytes / 1e6:,.0f} MB"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -169,7 +181,10 @@ def plan_study(config: StudyConfig, progress: Progress = SILENT) -> tuple[list[P
         plan = plan_collection(
             model, text.texts, list(config.sites), CollectOptions(context=config.context, dtype=config.dtype)
         )
-        one = Planned(model=model, text=text, plan=plan, seconds=_estimate(plan, config))
+        one = Planned(
+            model=model, text=text, plan=plan, seconds=_estimate(plan, config), peak_bytes=_peak(plan, config),
+            disk_bytes=plan.activation_bytes + KEPT,
+        )  # fmt: skip
         progress.note(f"{model.name}: {one.line()}")
         planned.append(one)
     return planned, left_out
@@ -331,8 +346,8 @@ def _check_files(config: StudyConfig) -> None:
 
 
 def _estimate(plan: CollectionPlan, config: StudyConfig) -> float:
-    """Collection, then probes and bases by the sizes of their products, then the ablation runs: rough, from timings on
-    two cores.
+    """Collection, then probes and bases by the sizes of their products, sites side by side, then the ablation runs and
+    what takes its time anyway: rough, from timings on one machine.
     """
     fits = 11 * (1 + config.shuffles) * len(config.ks) * (len(plan.sites) + 2)
     probes = fits * config.rows * 1.2e-6 + sum(plan.sites.values()) * min(plan.rows, 3 * config.rows) * 1.2e-7
@@ -340,7 +355,14 @@ def _estimate(plan: CollectionPlan, config: StudyConfig) -> float:
         probes += fits * config.rows * 1.5e-5
     runs = 3 * (config.ablation.draws + 4) + 1
     ablated = min(1.0, config.ablation.windows * config.context / max(1, plan.rows))
-    return plan.seconds * (1 + runs * ablated) + probes
+    return FIXED + plan.seconds * (1 + runs * ablated) + probes / min(default_workers(), len(plan.sites))
+
+
+def _peak(plan: CollectionPlan, config: StudyConfig) -> int:
+    """What drawing takes, and the labelled rows of the widest site, in float32 as they are read and in float64 where
+    moments are taken, beside the model.
+    """
+    return DRAWING + plan.peak_bytes + 12 * min(plan.rows, 11 * config.rows) * max(plan.sites.values())
 
 
 def describe(model: Model) -> str:
