@@ -65,8 +65,8 @@ HEADS = (
     Head(
         title="unweave lib",
         lead="Directions aligned with what the next layer uses, and the graph between them.",
-        how="Fitted on some inputs, scored on others. Brackets are 95\u00a0% intervals over inputs, or the least and the"
-        " most over seeds.",
+        how="Fitted on some inputs, scored on others. Brackets are 95\u00a0% intervals over inputs, or the least and"
+        " the most over seeds.",
     ),
     Head(
         title="unweave probe haystack",
@@ -122,6 +122,24 @@ def _done(folder: Path) -> Record:
 
 def render(run: Run, records: list[Record]) -> str:
     """The page of a run as a string."""
+    by_model = {entry.name: [record for record in records if record.model == entry.name] for entry in run.models}
+    figures = [
+        figure for record in records for figure in (*record.figures, *(f for c in record.cards for f in c.figures))
+    ]
+    return _template().render(
+        run=run,
+        head=next((head for head in HEADS if run.command.startswith(head.title)), STUDY),
+        by_model=by_model,
+        figure_html=_figure_parts,
+        headline=headline(run, records),
+        style=files("unweave.report").joinpath("page.css").read_text(encoding="utf-8"),
+        script=_script() if figures else "",
+        done={entry.name: len(entry.steps) for entry in run.models},
+    )
+
+
+@cache
+def _template() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
@@ -133,23 +151,17 @@ def render(run: Run, records: list[Record]) -> str:
     )
     environment.filters["number"] = shown
     environment.tests["interval"] = lambda value: isinstance(value, str) and INTERVAL.fullmatch(value) is not None
-    environment.tests["drawn"] = lambda one: bool(one.figures or one.tables or one.cards or one.warnings)
-    environment.filters["anchor"] = lambda one: re.sub(r"\W+", "-", f"{one.model}-{one.step}")
-    template = environment.get_template("page.html.j2")
-    by_model = {entry.name: [record for record in records if record.model == entry.name] for entry in run.models}
-    figures = [
-        figure for record in records for figure in (*record.figures, *(f for c in record.cards for f in c.figures))
-    ]
-    return template.render(
-        run=run,
-        head=next((head for head in HEADS if run.command.startswith(head.title)), STUDY),
-        by_model=by_model,
-        figure_html=_figure_parts,
-        headline=headline(run, records),
-        style=files("unweave.report").joinpath("page.css").read_text(encoding="utf-8"),
-        script=_script() if figures else "",
-        done={entry.name: len(entry.steps) for entry in run.models},
-    )
+    environment.tests["drawn"] = _is_drawn
+    environment.filters["anchor"] = _anchor
+    return environment.get_template("page.html.j2")
+
+
+def _is_drawn(record: Any) -> bool:
+    return bool(record.figures or record.tables or record.cards or record.warnings)
+
+
+def _anchor(record: Any) -> str:
+    return re.sub(r"\W+", "-", f"{record.model}-{record.step}")
 
 
 def headline(run: Run, records: list[Record]) -> list[tuple[str, list[Record]]]:
