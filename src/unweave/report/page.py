@@ -156,8 +156,8 @@ def _template() -> Any:
     return environment.get_template("page.html.j2")
 
 
-def _is_drawn(record: Any) -> bool:
-    return bool(record.figures or record.tables or record.cards or record.warnings)
+def _is_drawn(value: Any) -> bool:
+    return bool(value.figures or value.tables or value.cards or value.warnings)
 
 
 def _anchor(record: Any) -> str:
