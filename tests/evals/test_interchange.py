@@ -4,6 +4,7 @@ cannot be exchanged is refused.
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -102,6 +103,10 @@ def test_places_of_the_source_pair_up_with_those_of_the_base():
     model, site = tiny.model_of("gpt2"), "blocks.0.resid_post"
     basis = rotation(model, site)
     shifted = interchange(model, basis, None, [[5, 6, 7]], [[1, 15, 16]], [[0, 1]], source_positions=[[1, 2]])
+    given = torch.tensor([[0, 1]]), np.array([[1, 2]])
+    assert torch.equal(
+        shifted, interchange(model, basis, None, [[5, 6, 7]], [[1, 15, 16]], given[0], source_positions=given[1])
+    )
     ready = patching(model, site, [[5, 6, 7]], [[1, 15, 16]], positions=[0, 1], source_positions=[1, 2])
     assert torch.equal(ready.source, model.capture(torch.tensor([[1, 15, 16]]), [site])[site][0, 1:])
     assert not torch.allclose(shifted, model(torch.tensor([[5, 6, 7]])))

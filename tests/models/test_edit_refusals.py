@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -152,12 +153,20 @@ def test_unknown_position_rule_is_answered(positions):
         uw.Edit(site=SITE, operator=zero(), positions=positions)
 
 
-@pytest.mark.parametrize("positions", [5, None, [1.5], [True], [[1], 2], torch.tensor([1]), {"a": 1}])
+@pytest.mark.parametrize("positions", [True, None, [1.5], [True], [[1], 2], torch.tensor([1.5]), {"a": 1}])
 def test_positions_of_another_kind_are_refused(positions):
     with pytest.raises(
-        InputError, match=r"positions is .*: 'all', 'last', a list of integers or one such list a sequence"
+        InputError, match=r"positions is .*: 'all', 'last', an integer, a list of integers or one such list"
     ):
         uw.Edit(site=SITE, operator=zero(), positions=positions)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [(5, [5]), (np.int64(-1), [-1]), (torch.tensor([1, 3]), [1, 3]), (np.array([[1], [2]]), [[1], [2]])],
+)
+def test_an_integer_and_arrays_are_taken_as_lists(given, taken):
+    assert uw.Edit(site=SITE, operator=zero(), positions=given).positions == taken
 
 
 @pytest.mark.parametrize("schedule", ["first", "first:x", "from:-1", "every:2", "alwys", 3, None])

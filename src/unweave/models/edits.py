@@ -25,7 +25,7 @@ from unweave.features.compose import only_units
 from unweave.features.featurizer import Featurizer, units
 from unweave.models.body import Body
 from unweave.models.points import Point, body_of, find_point, first_input, put_value, value_at
-from unweave.models.positions import acts_at, check_rules
+from unweave.models.positions import acts_at, checked_rules
 from unweave.models.running import Pass, pass_of
 from unweave.site import Site
 
@@ -68,7 +68,7 @@ class Edit:
     def __post_init__(self) -> None:
         """Takes our spelling of the site, and raises what can be seen to be wrong before any model runs."""
         object.__setattr__(self, "site", Site(self.site))
-        check_rules(self.positions, self.schedule)
+        object.__setattr__(self, "positions", checked_rules(self.positions, self.schedule))
         if not callable(self.operator):
             raise InputError(
                 f"the operator at {self.site} is a {type(self.operator).__name__}: a function of the activations is"

@@ -6,6 +6,7 @@
 | `"last"` | the last token of the prompt |
 | `[3, 5]` | these positions of every sequence, negative ones counted from the end of the prompt |
 | `[[3], [4, 5]]` | these positions, a list a sequence |
+| `3`, an array | the same as `[3]`, as the lists in it |
 
 A schedule says when, by the index g of the generated token (g < 0 inside the prompt):
 
@@ -25,6 +26,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -39,21 +41,32 @@ _SCHEDULES = ("always", "prompt", "generated", "first:N", "from:N")
 _COUNTED = re.compile(r"(first|from):(\d+)")
 
 
-def check_rules(positions: Any, schedule: Any) -> None:
-    """Raises if the rule or the schedule is none of the above."""
-    if isinstance(positions, str):
-        if positions not in ("all", "last"):
-            raise unknown_name("position rule", positions, ("all", "last"), hint="or give a list of positions")
-    elif not _is_integers(positions) and not (
-        isinstance(positions, Sequence) and all(_is_integers(row) for row in positions)
-    ):
+def checked_rules(positions: Any, schedule: Any) -> Positions:
+    """The positions as one of the rules above; an integer is that position of every sequence, an array its lists.
+
+    Raises:
+        InputError: They, or the schedule, are none of the above.
+    """
+    rule = _listed(positions)
+    if isinstance(rule, str):
+        if rule not in ("all", "last"):
+            raise unknown_name("position rule", rule, ("all", "last"), hint="or give a list of positions")
+    elif not _is_integers(rule) and not (isinstance(rule, Sequence) and all(_is_integers(row) for row in rule)):
         raise InputError(
-            f"positions is {positions!r}: 'all', 'last', a list of integers or one such list a sequence is needed"
+            f"positions is {positions!r}: 'all', 'last', an integer, a list of integers or one such list a sequence is"
+            " needed"
         )
-    if callable(schedule):
-        return
-    if not isinstance(schedule, str) or not (schedule in _SCHEDULES[:3] or _COUNTED.fullmatch(schedule)):
+    if not callable(schedule) and (
+        not isinstance(schedule, str) or not (schedule in _SCHEDULES[:3] or _COUNTED.fullmatch(schedule))
+    ):
         raise unknown_name("schedule", str(schedule), _SCHEDULES)
+    return cast(Positions, rule)
+
+
+def _listed(positions: Any) -> Any:
+    if isinstance(positions, np.ndarray | np.generic | Tensor):
+        positions = positions.tolist()
+    return [positions] if isinstance(positions, int) and not isinstance(positions, bool) else positions
 
 
 def acts_at(current: Pass, positions: Positions, schedule: Schedule) -> Bool[Tensor, "batch pos"]:

@@ -18,6 +18,7 @@ from unweave.errors import DataError, InputError
 from unweave.evals.causing.behaviours import answered
 from unweave.evals.causing.patching import patching, scores
 from unweave.models.model import Model
+from unweave.models.positions import checked_rules
 from unweave.models.tokens import Tokens, as_tokens
 from unweave.tensors.splits import chosen_on, grouping
 
@@ -52,7 +53,10 @@ class Pairs:
     """The group (entity, template, document) of each pair; None makes each its own."""
 
     def __post_init__(self) -> None:
-        """Raises unless there is one of everything for every pair."""
+        """Takes positions as lists, and raises unless there is one of everything for every pair."""
+        for name in ("positions", "source_positions"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, checked_rules(getattr(self, name), "always"))
         count = len(as_list(self.base))
         for name in ("source", "answer", "base_answer", "source_answer", "groups"):
             given = getattr(self, name)

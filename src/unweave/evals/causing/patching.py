@@ -30,7 +30,7 @@ from unweave.evals.causing.behaviours import Behaviour
 from unweave.models.edits import Edit
 from unweave.models.model import Model
 from unweave.models.points import find_point, unembedding
-from unweave.models.positions import acts_at, check_rules
+from unweave.models.positions import acts_at, checked_rules
 from unweave.models.running import Pass
 from unweave.models.sections import Section, last_site, node_layer
 from unweave.models.tokens import Tokens, as_tokens
@@ -112,7 +112,8 @@ def patching(
         Patching(blocks.1.resid_post, 1 inputs, 1 places)
     """
     model.check_ready()
-    check_rules(positions, "always")
+    positions = checked_rules(positions, "always")
+    theirs = positions if source_positions is None else checked_rules(source_positions, "always")
     named = find_point(model.module, model.family, site).site
     inputs = base if model.family is None else as_tokens(base)
     with torch.no_grad():
@@ -127,7 +128,7 @@ def patching(
         row, column = _places(inputs, start.shape[:2], positions)
         given = None
         if source is not None:
-            given = _source(model, named, source, source_positions if source_positions is not None else positions, row)
+            given = _source(model, named, source, theirs, row)
     return Patching(
         model=model,
         site=named,
