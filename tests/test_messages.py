@@ -60,10 +60,14 @@ OF_NEURONS = {
         r"InputError: means has shape \(3,\) but there are \d+ units: one each is needed"
     ),
 }
+LATEX = "from unweave.activations.haystack.latex_spans import latex_spans"
+OF_LATEX = {
+    'latex_spans("", "markdown")': r"UnknownName: unknown dialect 'markdown'; valid: 'pandoc', 'native'",
+}
 
 
 def test_what_does_not_fit_is_named() -> None:
-    groups = [(TENSORS, OF_TENSORS), (FEATURES, OF_FEATURES), (NEURONS, OF_NEURONS)]
+    groups = [(TENSORS, OF_TENSORS), (FEATURES, OF_FEATURES), (NEURONS, OF_NEURONS), (LATEX, OF_LATEX)]
     told = unchecked.messages([(preamble, list(cases)) for preamble, cases in groups])
     expected = [case for _, cases in groups for case in cases.items()]
     for text, (snippet, pattern) in zip(told, expected, strict=True):

@@ -21,7 +21,9 @@ PLANTED_HELP = """False-positive rate, power and calibration of every causal tes
 
 \b
     unweave evaluate planted --seed 3 --json
-    unweave evaluate planted --out planted    # with report.html: curves over effect size and number of pairs
+    unweave evaluate planted --out planted
+
+With --out also report.html, with the curves over effect size and number of pairs.
 """
 
 evaluate = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=HELP)

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -90,7 +91,7 @@ def write_report(folder: Path) -> Path:
     return page
 
 
-def write_sections(folder: Path, run: Run, *records: Record) -> Path:
+def write_sections(folder: Path, run: Run, records: Sequence[Record]) -> Path:
     """Writes a run whose models have one step each, with its report, and returns the page's path.
 
     Args:

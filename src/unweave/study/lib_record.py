@@ -189,7 +189,7 @@ def _write(folder: Path, *records: Record, command: str, described: str) -> Path
         command=command, config={"command": command}, versions=versions(), models=entries,
         status="complete", planned=("Interaction basis",),
     )  # fmt: skip
-    return write_sections(folder, run, *records)
+    return write_sections(folder, run, records)
 
 
 def _described(runs: Sequence[BasisRun]) -> str:

@@ -37,7 +37,7 @@ def write_suite_report(found: SuiteResult, out: Path, *, model: str, command: st
         command=command, config={"suite": found.suite, "seed": found.seed}, versions=versions(),
         models=(entry,), status="complete", planned=(f"Suite {found.suite}",),
     )  # fmt: skip
-    return write_sections(out, run, suite_record(found, model))
+    return write_sections(out, run, [suite_record(found, model)])
 
 
 def suite_record(found: SuiteResult, model: str) -> Record:

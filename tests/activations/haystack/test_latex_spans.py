@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stores import EXAMPLES
-from unchecked import messages
 from unweave.activations.haystack.latex_spans import CUTS, KINDS, group_end, latex_spans
 
 
@@ -82,12 +81,6 @@ def test_long_parts_are_cut(name):
     most, least = CUTS[name]
     for length, wanted in ((most, most), (most + 1, least)):
         assert [len(one) for one in parts(f"---\n{name}: {'x' * length}\n---\n")[name]] == [wanted]
-
-
-def test_an_unknown_dialect_is_named():
-    preamble = "from unweave.activations.haystack.latex_spans import latex_spans"
-    (found,) = messages(preamble, ['latex_spans("", "markdown")'])
-    assert found == "UnknownName: unknown dialect 'markdown'; valid: 'pandoc', 'native'"
 
 
 def end_by_counting(text, start):

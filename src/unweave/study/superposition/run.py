@@ -72,7 +72,7 @@ def write_lab(folder: Path, found: Found, name: str, told: tuple[str, str], conf
         command=command or f"unweave superpose {name}, from Python", config=config_json(config), versions=versions(),
         models=(entry,), status="complete", planned=("Superposition",),
     )  # fmt: skip
-    return write_sections(folder, run, found.record(STEP, name, title, key))
+    return write_sections(folder, run, [found.record(STEP, name, title, key)])
 
 
 def lab_directory(out: Path | None, config: Config) -> Path:
