@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from unweave.config import config_from
+from unweave.engine.local import one_intra_op_thread
 from unweave.interaction.basis import LayerBasis
 from unweave.interaction.config import BasisConfig, ComputeConfig
 from unweave.interaction.passes import (
@@ -30,6 +32,9 @@ from unweave.interaction.result import InteractionResult
 from unweave.interaction.stream import Stream
 from unweave.log import SILENT, Progress
 from unweave.models.sections import Section
+
+NARROW = 512
+"""Coordinates of a layer up to which products are so small that a second thread of one doubles the time."""
 
 
 def fit(
@@ -136,7 +141,9 @@ def fit(
         source="options",
     )
     stream = Stream(sections, inputs, batch, dtype=getattr(torch, compute.dtype))
-    return _fit(Work(stream=stream, given=given, config=config, compute=compute), progress or SILENT)
+    narrow = max(section.d_in for section in sections) <= NARROW
+    with one_intra_op_thread() if narrow else nullcontext():
+        return _fit(Work(stream=stream, given=given, config=config, compute=compute), progress or SILENT)
 
 
 def _fit(work: Work, progress: Progress) -> InteractionResult:
