@@ -14,7 +14,11 @@ from unweave.features.compose import restrict as restrict
 from unweave.features.foreign import load_gguf as load_gguf
 from unweave.features.foreign import load_saelens as load_saelens
 from unweave.features.foreign import load_sparsify as load_sparsify
+from unweave.features.foreign import neuronpedia_graph as neuronpedia_graph
+from unweave.features.foreign import neuronpedia_vectors as neuronpedia_vectors
 from unweave.features.foreign import save_gguf as save_gguf
+from unweave.features.foreign import save_neuronpedia_graph as save_neuronpedia_graph
+from unweave.features.foreign import save_neuronpedia_vectors as save_neuronpedia_vectors
 from unweave.features.foreign import save_saelens as save_saelens
 from unweave.features.interchange import from_interchange as from_interchange
 from unweave.features.interchange import to_interchange as to_interchange
