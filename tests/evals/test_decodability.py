@@ -97,3 +97,12 @@ def test_perfect_scores_of_few_groups_are_no_more_than_few_groups():
     assert found.p_value == 0.5**4
     assert auc_tested(y, -1.0 * y, np.arange(12) // 3, seed=0).p_value == 1.0
     assert auc_tested(y, y * 1.0, np.zeros(12, dtype=int), seed=0).p_value == 1.0
+
+
+@pytest.mark.parametrize("verb", ["erasure_sufficiency", "absorption", "code_length", "sparse_curve"])
+def test_a_negative_seed_is_told_by_all_that_split(verb):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 4)), rng.random(60) < 0.5
+    first = [uw.features.neurons(4)] if verb == "absorption" else []
+    with pytest.raises(InputError, match="seed: input should be greater than or equal to 0, got -1"):
+        getattr(uw.evals, verb)(*first, X, y, seed=-1)

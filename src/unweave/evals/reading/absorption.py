@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unweave.config import config_from
 from unweave.directions.logistic import logistic
 from unweave.errors import DataError, InputError
 from unweave.evals.averages import mean_estimate
@@ -105,7 +106,7 @@ def absorption(
         >>> absorption(AffineFeaturizer(read=np.eye(3)), X, y).main
         (0,)
     """
-    rows, problem = as_problem(X, y, groups, ProbeConfig(test=test, seed=seed))
+    rows, problem = as_problem(X, y, groups, config_from(ProbeConfig, {"test": test, "seed": seed}, source="options"))
     affine = as_affine(featurizer)
     check_width(rows, affine.width, affine.site)
     exact, held_out, labels = rows.double(), problem.held_out, problem.labels

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unweave.config import config_from
 from unweave.errors import DataError, InputError
 from unweave.evals.averages import mean_estimate
 from unweave.probing.config import ProbeConfig
@@ -90,7 +91,7 @@ def code_length(
     """
     if not lams or min(lams) <= 0:
         raise InputError(f"lams are {list(lams)}: at least one penalty above 0 is needed")
-    asked = posed(X, y, groups, ProbeConfig(seed=seed))
+    asked = posed(X, y, groups, config_from(ProbeConfig, {"seed": seed}, source="options"))
     labels, codes = asked.problem.labels, asked.problem.groups.codes
     rng = np.random.default_rng([seed, 31])
     order, ends = _order(codes, rng)

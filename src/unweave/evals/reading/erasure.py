@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from unweave.config import config_from
 from unweave.directions.erasing import leace
 from unweave.evals.averages import mean_estimate, ratio_estimate
 from unweave.evals.reading.decodability import BELOW_CHANCE
@@ -87,7 +88,7 @@ def erasure_sufficiency(
         >>> found.auc.control > 0.8, found.is_sufficient, found.rank
         (True, True, 1)
     """
-    rows, problem = as_problem(X, y, groups, ProbeConfig(test=test, seed=seed))
+    rows, problem = as_problem(X, y, groups, config_from(ProbeConfig, {"test": test, "seed": seed}, source="options"))
     rows = rows.double()
     held_out, labels = problem.held_out, problem.labels
     training = torch.from_numpy(~held_out)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from unweave.config import config_from
 from unweave.errors import DataError, InputError
 from unweave.probing.config import ProbeConfig
 from unweave.probing.selectivity import selectivity as selectivity_controls
@@ -80,7 +81,8 @@ def selectivity(X: Any, y: Any, types: Any, groups: Any = None, seed: int = 0, *
         True
     """
     used = min(k, as_matrix(X, name="X").shape[1])
-    config = ProbeConfig(ks=(used,), seed=seed, selector="std_mean_diff", shuffles=0)
+    given = {"ks": (used,), "seed": seed, "selector": "std_mean_diff", "shuffles": 0}
+    config = config_from(ProbeConfig, given, source="options")
     found = selectivity_controls(X, y, types, groups=groups, config=config)
     if not found:
         raise DataError(f"no probe with {used} columns: fewer vary over the training rows")
