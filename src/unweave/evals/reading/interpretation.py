@@ -27,6 +27,7 @@ from unweave.evals.averages import mean_estimate
 from unweave.evals.contexts import Context
 from unweave.tensors.estimate import Estimate
 from unweave.tensors.multiplicity import rank_p
+from unweave.tensors.splits import chosen_on, grouping
 
 LEAST = 4
 """Fewer passages of a kind on either side say nothing."""
@@ -120,7 +121,7 @@ def interpretation(
 
     Raises:
         InputError: An interpreter that lacks a part, or gives another number of answers than there are passages.
-        DataError: Fewer than four active or silent passages on a side.
+        DataError: One document, or fewer than four active or silent passages on a side.
 
     Source:
         specs/evaluation.md, E27; Paulo et al. 2024 (arXiv 2410.13928).
@@ -146,7 +147,8 @@ def interpretation(
     on = [np.asarray(one.values) > threshold for one in passages]
     active = np.array([bool(one.any()) for one in on])
     rng = np.random.default_rng([seed, 41])
-    held_out = _held_out(passages, test, rng)
+    documents = grouping([one.document for one in passages], len(passages))
+    held_out = chosen_on(documents, select=test, seed=seed, of="passages")
     _check(active, held_out)
     told = _strongest(passages, np.flatnonzero(active & ~held_out), shown)
     explanation = interpreter.explain([_marked(passages[one], on[one]) for one in told])
@@ -157,22 +159,16 @@ def interpretation(
     chosen = np.concatenate([_some(np.flatnonzero(held_out & (active == kind)), few, rng) for kind in (True, False)])
     plain = ["".join(passages[one].tokens) for one in chosen]
     turned, right, asked = _fuzzed(passages, on, chosen[:few], rng)
-    documents = np.array([one.document for one in passages])
     answers = [
         (_answers(ask(words, texts), len(texts)), truth)
         for ask, texts, truth in ((interpreter.detect, plain, active[chosen]), (interpreter.fuzz, turned, right))
         for words in (explanation, shuffled)
     ]
     detection, fuzzing = (
-        _scored(answers[first], answers[first + 1], documents[own], seed) for first, own in ((0, chosen), (2, asked))
+        _scored(answers[first], answers[first + 1], documents.codes[own], seed)
+        for first, own in ((0, chosen), (2, asked))
     )
     return Interpretation(explanation=explanation, detection=detection, fuzzing=fuzzing, shown=len(told))
-
-
-def _held_out(passages: Sequence[Context], test: float, rng: np.random.Generator) -> Bool[np.ndarray, " n"]:
-    documents, codes = np.unique([one.document for one in passages], return_inverse=True)
-    order = rng.permutation(len(documents))
-    return np.isin(codes.reshape(-1), order[: max(1, round(test * len(documents)))])
 
 
 def _check(active: Bool[np.ndarray, " n"], held_out: Bool[np.ndarray, " n"]) -> None:
